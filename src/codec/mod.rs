@@ -1,0 +1,116 @@
+//! How a value becomes bytes, and back.
+//!
+//! Knows nothing of maps. `mapper` relies on it. A codec of your own is a type that implements [`Codec`].
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io;
+use zeroize::Zeroizing;
+
+use crate::error::{Error, Result};
+
+/// Turns values of `T` into bytes and back.
+pub trait Codec<T> {
+    /// The name, for messages.
+    const NAME: &'static str;
+
+    /// The bytes of `value`, in memory that is wiped when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `Encode` where the value has no form in this codec.
+    fn encode(value: &T) -> Result<Zeroizing<Vec<u8>>>;
+
+    /// The value of these bytes.
+    ///
+    /// # Errors
+    ///
+    /// `Decode` where they are not a value of `T`. The error must not repeat the bytes: they may be a secret.
+    fn decode(bytes: &[u8]) -> Result<T>;
+}
+
+/// JSON (RFC 8259), as `serde_json` and .NET's `System.Text.Json` write it. The default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Json;
+
+/// UTF-8 text as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Text;
+
+/// Bytes as they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bytes;
+
+/// Counts what is written to it.
+struct Counter(usize);
+
+impl io::Write for Counter {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        self.0 += from.len();
+        Ok(from.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
+    const NAME: &'static str = "JSON";
+
+    fn encode(value: &T) -> Result<Zeroizing<Vec<u8>>> {
+        // serde_json's own errors here are about keys and never quote a value.
+        let failed = |e: serde_json::Error| Error::Encode { codec: "JSON", reason: e.to_string() };
+        // The room is measured first: a vector that grows would leave copies of a secret behind.
+        let mut counter = Counter(0);
+        serde_json::to_writer(&mut counter, value).map_err(failed)?;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(counter.0));
+        serde_json::to_writer(&mut *bytes, value).map_err(failed)?;
+        Ok(bytes)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<T> {
+        serde_json::from_slice(bytes).map_err(|e| Error::Decode {
+            codec: "JSON",
+            // Its own text may quote the value.
+            reason: format!(
+                "{} at line {} column {}",
+                match e.classify() {
+                    serde_json::error::Category::Io => "unreadable",
+                    serde_json::error::Category::Syntax => "a syntax error",
+                    serde_json::error::Category::Data => "a missing field or a value of another type",
+                    serde_json::error::Category::Eof => "an early end",
+                },
+                e.line(),
+                e.column()
+            ),
+        })
+    }
+}
+
+impl Codec<String> for Text {
+    const NAME: &'static str = "text";
+
+    fn encode(value: &String) -> Result<Zeroizing<Vec<u8>>> {
+        Ok(Zeroizing::new(value.as_bytes().to_vec()))
+    }
+
+    fn decode(bytes: &[u8]) -> Result<String> {
+        str::from_utf8(bytes).map(str::to_owned).map_err(|e| Error::Decode {
+            codec: "text",
+            reason: format!("byte {} is not UTF-8", e.valid_up_to()),
+        })
+    }
+}
+
+impl Codec<Vec<u8>> for Bytes {
+    const NAME: &'static str = "bytes";
+
+    fn encode(value: &Vec<u8>) -> Result<Zeroizing<Vec<u8>>> {
+        Ok(Zeroizing::new(value.clone()))
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Vec<u8>> {
+        Ok(bytes.to_vec())
+    }
+}

@@ -1,0 +1,45 @@
+//! Hand typed objects from one process to completely different processes on the same machine, through
+//! memory-mapped files that have a name.
+//!
+//! ```
+//! use handover::{Auth, MemoryMapper};
+//! # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
+//! # std::fs::create_dir(&dir)?;
+//! # // SAFETY: the example has one thread.
+//! # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };
+//!
+//! // The producer:
+//! let producer = MemoryMapper::<Auth>::create("example", 4096)?;
+//! producer.write(&Auth::new("eyJhbGciOi…"))?;
+//!
+//! // A consumer, in another process:
+//! let auth = MemoryMapper::<Auth>::open("example")?.read()?;
+//! assert_eq!(auth.bearer(), "eyJhbGciOi…");
+//! # drop(producer);
+//! # std::fs::remove_dir_all(dir)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A name lives exactly as long as a process holds it, however that process ends; there is no server and
+//! nothing to clean up. The layers, each with a face of its own:
+//!
+//! | layer | what it is |
+//! | --- | --- |
+//! | [`MemoryMapper`] | a value of a type in a map |
+//! | [`codec`] | how a value becomes bytes: JSON, text, bytes |
+//! | [`MemoryMappedFile`] | a region of bytes by name, on a file or anonymous, and its views |
+//!
+//! Maps behave as those of .NET (`System.IO.MemoryMappedFiles`), named ones on every system.
+
+pub mod codec;
+mod error;
+mod map;
+mod mapper;
+mod sys;
+
+pub use error::{Error, ErrorKind, Result, Subject};
+pub use map::{
+    Access, AtomicWord, Decimal, MapInfo, MapOptions, MemoryMappedFile, NAME_MAX, OpenMode, Rights, Scope,
+    ViewAccessor, ViewStream, collect_garbage, list,
+};
+pub use mapper::{Auth, MapperOptions, MemoryMapper};

@@ -1,0 +1,41 @@
+//! The model that the project begins with: an access token.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// An access token on its way from a producer to its consumers: in JSON, `{"Bearer":"…"}`.
+///
+/// `Debug` never shows the token, and its memory is wiped when it is dropped.
+///
+/// ```
+/// let auth = handover::Auth::new("secret");
+/// assert_eq!(format!("{auth:?}"), r#"Auth { bearer: "[6 bytes]" }"#);
+/// ```
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(rename_all = "PascalCase")]
+pub struct Auth {
+    bearer: String,
+}
+
+impl Auth {
+    /// The name under which producers and consumers of a token meet if they agreed on no other.
+    pub const MAP_NAME: &'static str = "example";
+
+    /// A token.
+    pub fn new(bearer: impl Into<String>) -> Self {
+        Self { bearer: bearer.into() }
+    }
+
+    /// The token itself, as it goes into an `Authorization: Bearer` header.
+    pub fn bearer(&self) -> &str {
+        &self.bearer
+    }
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth").field("bearer", &format!("[{} bytes]", self.bearer.len())).finish()
+    }
+}

@@ -1,0 +1,125 @@
+//! The few things that differ by system: memory, names, locks, files.
+//!
+//! Each system's module offers the same items, used by `map` and the layers above it; nothing outside this
+//! folder asks which system it runs on. `unix` serves Linux and macOS and keeps what differs between those two
+//! in `linux` and `macos`; `windows` stands on the kernel's own named sections.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::map::{Access, MapName, Rights};
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+pub(crate) use unix::{
+    Mapping, Section, collect_garbage, file_access, grow_file, has_no_length, list, open_file,
+};
+
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub(crate) use windows::{
+    Mapping, Section, collect_garbage, file_access, grow_file, has_no_length, list, open_file,
+};
+
+#[cfg(not(any(unix, windows)))]
+compile_error!("handover runs on Linux, macOS and Windows");
+
+/// A name and what its scope needs to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) name: &'a MapName,
+    /// In place of the system's base directory.
+    pub(crate) directory: Option<&'a Path>,
+    /// Permission bits of a new map.
+    pub(crate) mode: Option<u32>,
+    /// The user whose maps are accepted in the global scope, if not this one's.
+    pub(crate) owner: Option<u32>,
+}
+
+/// How a name is to be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disposition {
+    CreateNew,
+    CreateOrOpen,
+    OpenExisting,
+}
+
+/// What is asked of a section.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    /// Bytes; not looked at for `OpenExisting`.
+    pub(crate) capacity: u64,
+    /// What views of a new section may do.
+    pub(crate) access: Access,
+    /// What this handle may do.
+    pub(crate) rights: Rights,
+    pub(crate) delay_allocate_pages: bool,
+    pub(crate) inheritable: bool,
+}
+
+/// What a call that opens or creates by name came back with.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) section: Section,
+    pub(crate) capacity: u64,
+    /// The access the section was created with: a ceiling for all its handles.
+    pub(crate) protection: Access,
+    pub(crate) created: bool,
+}
+
+/// Which of a section's locks: numbers, kept apart by the system's means (byte ranges, names).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LockId(pub(crate) u64);
+
+impl LockId {
+    /// Held shared by every holder of a name.
+    #[cfg_attr(windows, expect(dead_code, reason = "the kernel counts holders there"))]
+    pub(crate) const LIFE: Self = Self(0);
+    /// Held while a value in the plain layout is read (shared) or written (exclusive).
+    pub(crate) const VALUE: Self = Self(1);
+}
+
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LockMode {
+    Shared,
+    Exclusive,
+}
+
+/// Calls `attempt` until it gives something or `limit` has passed, pausing a little longer each time
+/// (20 µs to 2 ms). For locks that the system offers without a time-out.
+pub(crate) fn poll<T>(
+    limit: Duration,
+    waiting_for: impl FnOnce() -> String,
+    mut attempt: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let mut pause = Duration::from_micros(20);
+    let mut since = None;
+    loop {
+        if let Some(got) = attempt()? {
+            return Ok(got);
+        }
+        let since = *since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= limit {
+            return Err(Error::TimedOut { waiting_for: waiting_for(), after: limit });
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(2));
+    }
+}
+
+/// A map that lives in a scope, as [`list`] finds it.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) name: String,
+    pub(crate) capacity: u64,
+    pub(crate) allocated: u64,
+    pub(crate) path: Option<std::path::PathBuf>,
+    pub(crate) created: std::time::SystemTime,
+    pub(crate) owner: Option<u32>,
+    pub(crate) mode: Option<u32>,
+    pub(crate) holders: Option<Vec<u32>>,
+}

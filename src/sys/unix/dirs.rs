@@ -1,0 +1,267 @@
+//! The directories that hold names: where they are, and whether they can be trusted.
+//!
+//! ```text
+//! BASE/handover-UID      scope user:   0700, of this user
+//! BASE/handover-global   scope global: 1777, of whoever came first (an administrator may make it as root)
+//! ```
+//!
+//! `BASE` is `HANDOVER_DIR`, or the first of the system's list that is safe: of this user or root, and
+//! writable by others only with the sticky bit.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
+use rustix::io::Errno;
+
+use super::{FileId, os};
+use crate::error::{Error, Result, Subject};
+use crate::map::Scope;
+use crate::sys::poll;
+
+/// How long to wait for a directory's lock. Its holders do a handful of system calls and, in a sweep, four
+/// for each file of the scope (about 2 µs): this is enough for a million files. Only a holder that was
+/// stopped, or a hostile one in the global scope, takes longer.
+pub(super) const LOCK_LIMIT: Duration = Duration::from_secs(5);
+
+/// An open, checked directory of a scope.
+#[derive(Debug)]
+pub(super) struct ScopeDir {
+    file: File,
+    path: PathBuf,
+    scope: Scope,
+}
+
+/// The right to create and delete names in a directory, until dropped.
+#[derive(Debug)]
+pub(super) struct DirLock<'a>(&'a ScopeDir);
+
+impl Drop for DirLock<'_> {
+    fn drop(&mut self) {
+        // Unlocked, not only closed: a child forked meanwhile by another thread has the description too.
+        let _ = rustix::fs::flock(&self.0.file, FlockOperation::Unlock);
+    }
+}
+
+/// Who owns a file and how it is protected, in words.
+pub(super) fn describe(stat: &Stat) -> String {
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => "a file",
+        FileType::Directory => "a directory",
+        FileType::Symlink => "a symbolic link",
+        FileType::Fifo => "a FIFO",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        FileType::Unknown => "something unknown",
+    };
+    format!("{kind} of user {} with mode {:04o}", stat.st_uid, stat.st_mode & 0o7777)
+}
+
+pub(super) fn user_id() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// The directory that holds the scopes' directories.
+fn base(given: Option<&Path>) -> Result<PathBuf> {
+    let asked = given
+        .map(Path::to_owned)
+        .or_else(|| std::env::var_os("HANDOVER_DIR").filter(|value| !value.is_empty()).map(PathBuf::from));
+    if let Some(asked) = asked {
+        let asked = std::path::absolute(&asked)
+            .map_err(|e| Error::from_io("find", Subject::Path(asked.clone()), e))?;
+        return match unsafe_base(&asked)? {
+            None => Ok(asked),
+            Some(why) => Err(Error::denied(Subject::Path(asked), why)),
+        };
+    }
+    let mut refused = Vec::new();
+    for candidate in os::base_directories() {
+        match unsafe_base(&candidate) {
+            Ok(None) => return Ok(candidate),
+            Ok(Some(why)) => refused.push(format!("{}: {why}", candidate.display())),
+            Err(e) => refused.push(e.to_string()),
+        }
+    }
+    Err(Error::unsupported(format!(
+        "no directory for names ({}); set HANDOVER_DIR to a directory of yours",
+        refused.join("; ")
+    )))
+}
+
+/// Why names must not lie in this directory, if there is a reason.
+fn unsafe_base(path: &Path) -> Result<Option<String>> {
+    let metadata =
+        std::fs::metadata(path).map_err(|e| Error::from_io("look at", Subject::Path(path.to_owned()), e))?;
+    if !metadata.is_dir() {
+        return Ok(Some("it is not a directory".to_owned()));
+    }
+    if ![0, user_id()].contains(&metadata.uid()) {
+        return Ok(Some(format!("it belongs to user {}; names lie in one's own or root's", metadata.uid())));
+    }
+    if metadata.mode() & 0o022 != 0 && metadata.mode() & 0o1000 == 0 {
+        return Ok(Some(
+            "others can write to it and it has no sticky bit; chmod go-w or chmod +t".to_owned(),
+        ));
+    }
+    Ok(None)
+}
+
+impl ScopeDir {
+    /// Opens the directory of `scope`; `None` where it does not exist and `create` does not ask for it.
+    pub(super) fn open(scope: Scope, given: Option<&Path>, create: bool) -> Result<Option<Self>> {
+        let path = base(given)?.join(match scope {
+            Scope::User => format!("handover-{}", user_id()),
+            Scope::Global => "handover-global".to_owned(),
+        });
+        loop {
+            match Self::open_at(path.clone(), scope) {
+                Ok(dir) => return Ok(Some(dir)),
+                Err(Error::NotFound { .. }) if !create => return Ok(None),
+                Err(Error::NotFound { .. }) => Self::create_at(&path, scope)?,
+                Err(other) => return Err(other),
+            }
+        }
+    }
+
+    /// Opens a directory that was opened before, to let go of a name in it.
+    pub(super) fn open_at(path: PathBuf, scope: Scope) -> Result<Self> {
+        let subject = || Subject::Path(path.clone());
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened: OwnedFd = match rustix::fs::openat(CWD, &path, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                let found = rustix::fs::statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_or_else(|e| e.to_string(), |stat| describe(&stat));
+                return Err(Error::wrong_kind(
+                    subject(),
+                    format!("a directory for names was expected and {found} stands there; remove it"),
+                ));
+            }
+            Err(Errno::ACCESS) => {
+                let found = rustix::fs::statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_or_else(|e| e.to_string(), |stat| describe(&stat));
+                return Err(Error::denied(subject(), format!("it is {found}")));
+            }
+            Err(e) => return Err(Error::from_io("open", subject(), e.into())),
+        };
+        let file = File::from(opened);
+        let stat = rustix::fs::fstat(&file).map_err(|e| Error::from_io("inspect", subject(), e.into()))?;
+        let mode = stat.st_mode & 0o7777;
+        let wrong = match scope {
+            Scope::User if stat.st_uid != user_id() => {
+                Some("names of this user must lie in its own directory")
+            }
+            Scope::User if mode & 0o077 != 0 => Some("others must have no right to it (chmod 0700)"),
+            Scope::Global if mode & 0o022 != 0 && mode & 0o1000 == 0 => {
+                Some("without the sticky bit others could replace names in it (chmod +t)")
+            }
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            return Err(Error::denied(subject(), format!("it is {}; {wrong}", describe(&stat))));
+        }
+        Ok(Self { file, path, scope })
+    }
+
+    fn create_at(path: &Path, scope: Scope) -> Result<()> {
+        let failed = |e: Errno| match e {
+            Errno::ACCESS | Errno::PERM | Errno::ROFS => Error::denied(
+                Subject::Path(path.to_owned()),
+                format!("this user may not create it ({e}); create it beforehand or set HANDOVER_DIR"),
+            ),
+            _ => Error::from_io("create", Subject::Path(path.to_owned()), e.into()),
+        };
+        match scope {
+            Scope::User => match rustix::fs::mkdir(path, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => Ok(()),
+                Err(e) => Err(failed(e)),
+            },
+            // The umask takes bits from mkdir's mode, so the directory is made aside, opened to all, and
+            // moved to its name whole.
+            Scope::Global => {
+                static COUNT: AtomicU32 = AtomicU32::new(0);
+                let number = COUNT.fetch_add(1, Ordering::Relaxed);
+                let aside = path.with_file_name(format!(".handover-new-{}-{number}", std::process::id()));
+                match rustix::fs::mkdir(&aside, Mode::RWXU) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(e) => return Err(failed(e)),
+                }
+                let moved = rustix::fs::chmod(&aside, Mode::from_raw_mode(0o1777)).and_then(|()| {
+                    match rustix::fs::renameat_with(CWD, &aside, CWD, path, RenameFlags::NOREPLACE) {
+                        // A file system that can't promise not to replace.
+                        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => rustix::fs::rename(&aside, path),
+                        other => other,
+                    }
+                });
+                moved.or_else(|e| {
+                    let _ = rustix::fs::rmdir(&aside);
+                    // Somebody else made it meanwhile.
+                    if path.symlink_metadata().is_ok() { Ok(()) } else { Err(failed(e)) }
+                })
+            }
+        }
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// Waits for the directory's lock. `None`: the path leads elsewhere by now, so open it again.
+    pub(super) fn lock(&self) -> Result<Option<DirLock<'_>>> {
+        let lock = poll(
+            LOCK_LIMIT,
+            || {
+                format!(
+                    "the lock of directory '{}': a process that holds it seems to be stopped",
+                    self.path.display()
+                )
+            },
+            || match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => Ok(Some(DirLock(self))),
+                Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
+                Err(e) => Err(Error::from_io("lock", Subject::Path(self.path.clone()), e.into())),
+            },
+        )?;
+        Ok(self.is_current().then_some(lock))
+    }
+
+    /// Whether the path still leads to this directory.
+    fn is_current(&self) -> bool {
+        let there = std::fs::symlink_metadata(&self.path)
+            .map(|metadata| FileId { device: metadata.dev(), inode: metadata.ino() });
+        matches!((there, FileId::of(&self.file)), (Ok(a), Ok(b)) if a == b)
+    }
+}
+
+/// Opens the directory of a scope and locks it, as often as it takes; calls `act` under the lock.
+pub(super) fn with_locked<T>(
+    scope: Scope,
+    given: Option<&Path>,
+    create: bool,
+    act: impl FnOnce(&ScopeDir) -> Result<T>,
+) -> Result<Option<T>> {
+    loop {
+        let Some(dir) = ScopeDir::open(scope, given, create)? else { return Ok(None) };
+        if let Some(_lock) = dir.lock()? {
+            return act(&dir).map(Some);
+        }
+    }
+}
+
+/// The error of a call on a directory.
+pub(super) fn io(doing: &str, dir: &ScopeDir, e: impl Into<io::Error>) -> Error {
+    Error::from_io(doing, Subject::Path(dir.path.clone()), e.into())
+}

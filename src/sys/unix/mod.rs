@@ -1,0 +1,315 @@
+//! Linux and macOS: a section is a file descriptor.
+//!
+//! A named map is a regular file in its scope's directory (`names`, `dirs`, `record`), an anonymous one is a
+//! file without a name, and a file-backed one is the user's file. Locks are byte ranges under open file
+//! descriptions (`lock`), far beyond any data.
+
+mod dirs;
+mod lock;
+mod names;
+mod record;
+
+#[cfg_attr(target_os = "macos", path = "macos.rs")]
+#[cfg_attr(not(target_os = "macos"), path = "linux.rs")]
+mod os;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+
+use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, MsyncFlags, ProtFlags};
+
+use self::lock::RangeLocks;
+use self::names::NameHold;
+pub(crate) use self::names::{collect_garbage, list};
+use super::{Disposition, LockId, LockMode, Opened, Place, Request};
+use crate::error::{Error, Result, Subject};
+use crate::map::{Access, OpenMode};
+
+/// A view's offset in the file is rounded down to a multiple of this.
+fn view_alignment() -> u64 {
+    rustix::param::page_size() as u64
+}
+
+/// Something that can be mapped.
+#[derive(Debug)]
+pub(crate) struct Section {
+    /// The descriptor that is mapped. No lock is ever taken through it: a mapping keeps its open file
+    /// description alive, and a lock would outlive the handle with it.
+    file: File,
+    /// Where byte 0 of the map lies in the file.
+    data_offset: u64,
+    /// Keeps the name; its lock file also carries this handle's other locks.
+    hold: Option<NameHold>,
+    locks: RangeLocks,
+}
+
+impl Section {
+    pub(crate) fn anonymous(request: Request) -> Result<Self> {
+        let file = os::anonymous_file(request.inheritable)
+            .map_err(|e| Error::from_io("create", Subject::Anonymous, e.into()))?;
+        size_file(&file, 0, request.capacity, request.delay_allocate_pages, &Subject::Anonymous)?;
+        Ok(Self { file, data_offset: 0, hold: None, locks: RangeLocks::default() })
+    }
+
+    pub(crate) fn named(place: Place<'_>, disposition: Disposition, request: Request) -> Result<Opened> {
+        names::open(place, disposition, request)
+    }
+
+    /// A section on a file that is open and large enough, under a name if `place` gives one.
+    pub(crate) fn from_file(file: File, request: Request, place: Option<Place<'_>>) -> Result<Self> {
+        let hold = match place {
+            Some(place) => Some(names::link(place, &file, request)?),
+            None => None,
+        };
+        set_inheritable(&file, request.inheritable)?;
+        Ok(Self { file, data_offset: 0, hold, locks: RangeLocks::default() })
+    }
+
+    /// Maps `len` bytes from `offset` of the map; both were checked against the capacity.
+    pub(crate) fn map(&self, offset: u64, len: usize, access: Access, subject: &Subject) -> Result<Mapping> {
+        if len == 0 {
+            return Ok(Mapping { base: NonNull::dangling(), mapped: 0, skip: 0, len: 0 });
+        }
+        let start = self.data_offset + offset;
+        let skip = (start % view_alignment()) as usize;
+        let mut protection = ProtFlags::empty();
+        protection.set(ProtFlags::READ, access.can_read());
+        protection.set(ProtFlags::WRITE, access.can_write());
+        protection.set(ProtFlags::EXEC, access.can_execute());
+        let flags = if access == Access::CopyOnWrite { MapFlags::PRIVATE } else { MapFlags::SHARED };
+        let mapped = len + skip;
+        // SAFETY: the address is the kernel's choice, so no memory of this process is replaced.
+        let base = unsafe {
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                mapped,
+                protection,
+                flags,
+                self.file.as_fd(),
+                start - skip as u64,
+            )
+        };
+        let base = base.map_err(|e| match e {
+            Errno::NOMEM | Errno::INVAL | Errno::OVERFLOW => Error::NoSpace {
+                subject: subject.clone(),
+                needed: len as u64,
+                reason: format!("the address space has no room for such a view ({e}); map a smaller part"),
+            },
+            Errno::NODEV => {
+                Error::unsupported(format!("{subject} can't be mapped: its file system says {e}"))
+            }
+            _ => Error::from_io("map", subject.clone(), e.into()),
+        })?;
+        let base = NonNull::new(base.cast::<u8>())
+            .ok_or_else(|| Error::Io { doing: format!("map {subject}"), source: io::Error::other("at 0") })?;
+        Ok(Mapping { base, mapped, skip, len })
+    }
+
+    /// Whether the bytes lie in a file of the user's.
+    pub(crate) fn is_on_file(&self) -> bool {
+        self.data_offset == 0 && self.hold.is_some()
+    }
+
+    /// Tries to take a lock of this section for this handle; released by [`unlock`](Self::unlock), or by the
+    /// kernel when this process (and every child forked from it) has ended.
+    pub(crate) fn try_lock(&self, id: LockId, mode: LockMode) -> Result<bool> {
+        self.locks.try_lock(self.lock_file()?, id, mode)
+    }
+
+    pub(crate) fn unlock(&self, id: LockId) {
+        if let Ok(file) = self.lock_file() {
+            self.locks.unlock(file, id);
+        }
+    }
+
+    fn lock_file(&self) -> Result<&File> {
+        match &self.hold {
+            Some(hold) if self.data_offset > 0 => Ok(hold.lock_file()),
+            // A named map on a file: its values' locks lie on the file itself, where those who open it by
+            // path look too.
+            _ => self.locks.own_file(&self.file),
+        }
+    }
+}
+
+/// Memory mapped into this process, unmapped on drop.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    mapped: usize,
+    skip: usize,
+    len: usize,
+}
+
+// SAFETY: the mapping is an address range that any thread may use; whoever copies through the pointer does so
+// with atomic accesses.
+unsafe impl Send for Mapping {}
+// SAFETY: as for Send; no method changes the fields.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// The first byte of the view.
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
+        // wrapping: for a mapping of zero bytes the base is dangling and `skip` is 0.
+        self.base.as_ptr().wrapping_add(self.skip)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes between the start of the page and the view.
+    pub(crate) fn skip(&self) -> usize {
+        self.skip
+    }
+
+    /// Has the system write changed pages to the file, and waits for it.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        if self.mapped == 0 {
+            return Ok(());
+        }
+        // SAFETY: base and mapped are what mmap gave, and the range is mapped until drop.
+        unsafe { rustix::mm::msync(self.base.as_ptr().cast(), self.mapped, MsyncFlags::SYNC) }?;
+        Ok(())
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        if self.mapped > 0 {
+            // SAFETY: base and mapped are what mmap gave; nothing borrows from the mapping when it is dropped.
+            let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.mapped) };
+        }
+    }
+}
+
+/// Gives `file` the length `start + capacity` and, unless `delay`, the memory for all bytes from `start`.
+fn size_file(file: &File, start: u64, capacity: u64, delay: bool, subject: &Subject) -> Result<()> {
+    let end = start.checked_add(capacity).filter(|end| i64::try_from(*end).is_ok()).ok_or_else(|| {
+        Error::out_of_range("capacity", format!("{capacity} bytes; a file can't have as many"))
+    })?;
+    let no_space = |reason: String| Error::NoSpace { subject: subject.clone(), needed: capacity, reason };
+    // Going over RLIMIT_FSIZE would raise SIGXFSZ, which ends the process.
+    if let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Fsize).current
+        && end > limit
+    {
+        return Err(no_space(format!(
+            "the file size limit of this process is {limit} bytes (RLIMIT_FSIZE); raise it with ulimit -f"
+        )));
+    }
+    rustix::fs::ftruncate(file, end)
+        .and_then(|()| if delay { Ok(()) } else { os::reserve(file, start, capacity) })
+        .map_err(|e| match e {
+            Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::FBIG | Errno::INVAL => no_space(format!(
+                "the file system that holds it has no room ({e}); free some, ask for less, or choose another \
+                 directory"
+            )),
+            _ => Error::from_io("reserve memory for", subject.clone(), e.into()),
+        })
+}
+
+/// Whether `file` may be read and written, as it was opened.
+pub(crate) fn file_access(file: &File) -> io::Result<(bool, bool)> {
+    let flags = rustix::fs::fcntl_getfl(file)? & OFlags::ACCMODE;
+    Ok((flags != OFlags::WRONLY, flags != OFlags::RDONLY))
+}
+
+/// A character device has no length: size checks don't apply to it.
+pub(crate) fn has_no_length(metadata: &std::fs::Metadata) -> bool {
+    metadata.file_type().is_char_device()
+}
+
+fn set_inheritable(file: &File, inheritable: bool) -> Result<()> {
+    let flags = if inheritable { rustix::io::FdFlags::empty() } else { rustix::io::FdFlags::CLOEXEC };
+    rustix::io::fcntl_setfd(file, flags)
+        .map_err(|e| Error::Io { doing: "set whether a handle is inherited".to_owned(), source: e.into() })
+}
+
+/// Opens a file to map and keeps off those who want it alone. Gives the file and whether it was created.
+pub(crate) fn open_file(path: &Path, mode: OpenMode, write: bool) -> Result<(File, bool)> {
+    let subject = || Subject::Path(path.to_owned());
+    let open = |create_new: bool| {
+        std::fs::OpenOptions::new()
+            .read(true)
+            .write(write || create_new)
+            .create_new(create_new)
+            // A FIFO must not block; such a file is refused below.
+            .custom_flags(OFlags::NONBLOCK.bits() as i32)
+            .open(path)
+    };
+    let (file, created) = loop {
+        let existing = if mode == OpenMode::CreateNew {
+            Err(io::Error::from(io::ErrorKind::NotFound))
+        } else {
+            open(false)
+        };
+        match existing {
+            Ok(file) => break (file, false),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && mode != OpenMode::Open => match open(true) {
+                Ok(file) => break (file, true),
+                // Somebody created it between the two calls.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && mode != OpenMode::CreateNew => {}
+                Err(e) => return Err(Error::from_io("create", subject(), e)),
+            },
+            Err(e) => return Err(Error::from_io("open", subject(), e)),
+        }
+    };
+    let kind = file.metadata().map_err(|e| Error::from_io("inspect", subject(), e))?.file_type();
+    if kind.is_dir() {
+        return Err(Error::denied(subject(), "it is a directory; give the path of a file"));
+    }
+    // .NET's FileShare.None is an exclusive flock; this one is shared and conflicts with no other.
+    // Other errors: a file system without such locks, where nobody can have it alone.
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK) {
+        return Err(Error::SharingViolation { subject: subject() });
+    }
+    if mode == OpenMode::Create && !created && kind.is_file() {
+        file.set_len(0).map_err(|e| Error::from_io("empty", subject(), e))?;
+    }
+    Ok((file, created))
+}
+
+/// The identity of a file: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+/// Grows a file that is to be mapped to `capacity`, with memory for the new part unless `delay`.
+pub(crate) fn grow_file(
+    file: &File,
+    length: u64,
+    capacity: u64,
+    delay: bool,
+    subject: &Subject,
+) -> Result<()> {
+    let grown = size_file(file, length, capacity - length, delay, subject);
+    if grown.is_err() {
+        // What was there stays as it was.
+        let _ = file.set_len(length);
+    }
+    grown
+}
+
+/// The path that leads to an open file.
+fn path_of(file: &File) -> Result<PathBuf> {
+    os::path_of(file).ok_or_else(|| {
+        Error::unsupported(
+            "a named map needs a file that has a path; this one has none, or was deleted. Map it without a name",
+        )
+    })
+}

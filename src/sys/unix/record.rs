@@ -1,0 +1,139 @@
+//! The record at the start of a named map's file: which name it is, and where its bytes lie.
+//!
+//! All numbers are little-endian.
+//!
+//! ```text
+//!  0  8  magic "HANDOVER"
+//!  8  4  version of this record: 1
+//! 12  4  kind: 1 the bytes follow in this file, 2 they are the file whose path follows the name
+//! 16  8  offset of the bytes in this file, a multiple of 65,536 (kind 1; else 0)
+//! 24  8  capacity in bytes
+//! 32  4  access the map was created with (the number of `Access`)
+//! 36  4  length of the name in bytes
+//! 40  8  time of creation, nanoseconds since 1970-01-01 UTC
+//! 48  4  length of the path in bytes
+//! 52  4  zero
+//! 56  8  device of the file that the path leads to (kind 2)
+//! 64  8  its inode
+//! 72  8  zero
+//! 80     the name in UTF-8, then the path
+//! ```
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::FileId;
+use crate::map::{Access, NAME_MAX};
+
+const MAGIC: &[u8; 8] = b"HANDOVER";
+const VERSION: u32 = 1;
+const FIXED: usize = 80;
+/// The bytes start at a multiple of the largest page that the supported systems have.
+const DATA_ALIGNMENT: u64 = 65_536;
+/// A UTF-16 unit takes at most 3 bytes of UTF-8.
+const NAME_BYTES_MAX: usize = NAME_MAX * 3;
+const PATH_BYTES_MAX: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) name: String,
+    pub(super) capacity: u64,
+    pub(super) access: Access,
+    pub(super) created: SystemTime,
+    pub(super) place: DataPlace,
+}
+
+#[derive(Debug)]
+pub(super) enum DataPlace {
+    Here { offset: u64 },
+    File { path: PathBuf, id: FileId },
+}
+
+impl Record {
+    /// Where the bytes of a map with this name start.
+    pub(super) fn data_offset(name: &str) -> u64 {
+        ((FIXED + name.len()) as u64).next_multiple_of(DATA_ALIGNMENT)
+    }
+
+    pub(super) fn write(&self, file: &File) -> io::Result<()> {
+        let (kind, offset, path, id) = match &self.place {
+            DataPlace::Here { offset } => (1u32, *offset, &[][..], FileId { device: 0, inode: 0 }),
+            DataPlace::File { path, id } => (2, 0, path.as_os_str().as_bytes(), *id),
+        };
+        if path.len() > PATH_BYTES_MAX {
+            return Err(io::ErrorKind::InvalidFilename.into());
+        }
+        let since = self.created.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut bytes = Vec::with_capacity(FIXED + self.name.len() + path.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&kind.to_le_bytes());
+        bytes.extend_from_slice(&offset.to_le_bytes());
+        bytes.extend_from_slice(&self.capacity.to_le_bytes());
+        bytes.extend_from_slice(&(self.access as u32).to_le_bytes());
+        bytes.extend_from_slice(&(self.name.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&u64::try_from(since.as_nanos()).unwrap_or(u64::MAX).to_le_bytes());
+        bytes.extend_from_slice(&(path.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&id.device.to_le_bytes());
+        bytes.extend_from_slice(&id.inode.to_le_bytes());
+        bytes.extend_from_slice(&[0; 8]);
+        bytes.extend_from_slice(self.name.as_bytes());
+        bytes.extend_from_slice(path);
+        file.write_all_at(&bytes, 0)
+    }
+
+    /// Reads and checks a record; `Err` says in what way it is not one.
+    pub(super) fn read(file: &File) -> io::Result<Result<Self, &'static str>> {
+        let mut fixed = [0; FIXED];
+        match file.read_exact_at(&mut fixed, 0) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(Err("it is too short")),
+            other => other?,
+        }
+        let u32_at = |at: usize| u32::from_le_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
+        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+        if &fixed[..8] != MAGIC {
+            return Ok(Err("it does not start with the mark of a map"));
+        }
+        if u32_at(8) != VERSION {
+            return Ok(Err("it was made by another version of this library"));
+        }
+        let (kind, offset, capacity) = (u32_at(12), u64_at(16), u64_at(24));
+        let (name_len, path_len) = (u32_at(36) as usize, u32_at(48) as usize);
+        let Some(access) = Access::from_number(u32_at(32)) else { return Ok(Err("its access is no access")) };
+        if name_len == 0 || name_len > NAME_BYTES_MAX || path_len > PATH_BYTES_MAX {
+            return Ok(Err("the lengths in its record are impossible"));
+        }
+        let mut rest = vec![0; name_len + path_len];
+        match file.read_exact_at(&mut rest, FIXED as u64) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(Err("its record is cut short")),
+            other => other?,
+        }
+        let path = rest.split_off(name_len);
+        let Ok(name) = String::from_utf8(rest) else { return Ok(Err("its name is not text")) };
+        let place = match kind {
+            1 => {
+                let whole = offset.checked_add(capacity).is_some_and(|end| {
+                    // Its length is fixed from before its name appeared: shorter means damaged.
+                    file.metadata().is_ok_and(|metadata| end <= metadata.len())
+                });
+                if offset != Self::data_offset(&name) || path_len != 0 || !whole {
+                    return Ok(Err("its length does not fit its record"));
+                }
+                DataPlace::Here { offset }
+            }
+            2 => DataPlace::File {
+                path: OsString::from_vec(path).into(),
+                id: FileId { device: u64_at(56), inode: u64_at(64) },
+            },
+            _ => return Ok(Err("its kind is unknown")),
+        };
+        let created = UNIX_EPOCH + Duration::from_nanos(u64_at(40));
+        Ok(Ok(Self { name, capacity, access, created, place }))
+    }
+}

@@ -80,6 +80,22 @@ pub enum ErrorKind {
     Encode,
     /// The bytes are not a value of the type asked for.
     Decode,
+    /// All entries for readers are taken.
+    TooManyReaders,
+    /// Readers were overtaken again and again.
+    Overtaken,
+    /// The cell's words contradict each other.
+    Corrupt,
+    /// The clock stands before the time at which the value was written, so that nobody can tell its age.
+    ClockWentBack,
+    /// The value was stored with another codec.
+    CodecMismatch,
+    /// The value was stored as another type.
+    TypeMismatch,
+    /// Another version is there than the one that was to be replaced.
+    Conflict,
+    /// The handle was made before a `fork`, by the parent.
+    Forked,
     /// Any other failure of the system.
     Io,
 }
@@ -183,6 +199,58 @@ pub enum Error {
         /// Where and how the bytes differ from what was expected; never the bytes themselves.
         reason: String,
     },
+    /// See [`ErrorKind::TooManyReaders`].
+    TooManyReaders {
+        /// Which map.
+        subject: Subject,
+        /// How many entries it has.
+        entries: usize,
+    },
+    /// See [`ErrorKind::Overtaken`].
+    Overtaken {
+        /// Which map.
+        subject: Subject,
+    },
+    /// See [`ErrorKind::Corrupt`].
+    Corrupt {
+        /// Which map.
+        subject: Subject,
+        /// What does not fit.
+        reason: String,
+    },
+    /// See [`ErrorKind::ClockWentBack`].
+    ClockWentBack {
+        /// Which map.
+        subject: Subject,
+        /// By how much the time of writing lies ahead of the clock.
+        ahead: Duration,
+    },
+    /// See [`ErrorKind::CodecMismatch`].
+    CodecMismatch {
+        /// What the value was stored with.
+        stored: String,
+        /// What it was read with.
+        wanted: String,
+    },
+    /// See [`ErrorKind::TypeMismatch`].
+    TypeMismatch {
+        /// The type's name as stored.
+        stored: String,
+        /// The type's name as asked for.
+        wanted: String,
+    },
+    /// See [`ErrorKind::Conflict`].
+    Conflict {
+        /// The version that was expected.
+        expected: u64,
+        /// The version that is there.
+        found: u64,
+    },
+    /// See [`ErrorKind::Forked`].
+    Forked {
+        /// Which map.
+        subject: Subject,
+    },
     /// See [`ErrorKind::Io`].
     Io {
         /// What was being done, and to what.
@@ -211,6 +279,14 @@ impl Error {
             Self::TimedOut { .. } => ErrorKind::TimedOut,
             Self::Encode { .. } => ErrorKind::Encode,
             Self::Decode { .. } => ErrorKind::Decode,
+            Self::TooManyReaders { .. } => ErrorKind::TooManyReaders,
+            Self::Overtaken { .. } => ErrorKind::Overtaken,
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::ClockWentBack { .. } => ErrorKind::ClockWentBack,
+            Self::CodecMismatch { .. } => ErrorKind::CodecMismatch,
+            Self::TypeMismatch { .. } => ErrorKind::TypeMismatch,
+            Self::Conflict { .. } => ErrorKind::Conflict,
+            Self::Forked { .. } => ErrorKind::Forked,
             Self::Io { .. } => ErrorKind::Io,
         }
     }
@@ -300,6 +376,42 @@ impl fmt::Display for Error {
                 "the stored bytes are not {codec} of the type asked for: {reason}; check that producer and \
                  consumer agree on type and codec"
             ),
+            Self::TooManyReaders { subject, entries } => write!(
+                f,
+                "all {entries} reader entries of {subject} are taken: drop a snapshot or a reader, or read by \
+                 copy (get does)"
+            ),
+            Self::Overtaken { subject } => write!(
+                f,
+                "reading {subject} was overtaken again and again: open it with write access, so that the reader \
+                 can pin; if that fails too, something writes to it that keeps no protocol"
+            ),
+            Self::Corrupt { subject, reason } => write!(
+                f,
+                "{subject} is damaged ({reason}): have its producer store the value again, or create it anew"
+            ),
+            Self::ClockWentBack { subject, ahead } => write!(
+                f,
+                "the value in {subject} has an expiry, and was written {ahead:?} ahead of this machine's clock: \
+                 set the clock right; the value is kept"
+            ),
+            Self::CodecMismatch { stored, wanted } => write!(
+                f,
+                "the value was stored as {stored} and asked for as {wanted}: use the codec of its producer"
+            ),
+            Self::TypeMismatch { stored, wanted } => write!(
+                f,
+                "the value was stored as type '{stored}' and asked for as '{wanted}': use the type of its \
+                 producer"
+            ),
+            Self::Conflict { expected, found } => write!(
+                f,
+                "version {expected} was to be replaced and version {found} is there: read it and try again"
+            ),
+            Self::Forked { subject } => write!(
+                f,
+                "this handle of {subject} was made by the parent, before the fork: open it again in the child"
+            ),
             Self::Io { doing, source } => write!(f, "could not {doing}: {source}"),
         }
     }
@@ -328,7 +440,15 @@ impl From<Error> for io::Error {
             ErrorKind::NoSpace | ErrorKind::ValueTooLarge => io::ErrorKind::StorageFull,
             ErrorKind::TimedOut => io::ErrorKind::TimedOut,
             ErrorKind::WrongKind | ErrorKind::Decode | ErrorKind::Incomplete => io::ErrorKind::InvalidData,
-            ErrorKind::NoValue | ErrorKind::Io => io::ErrorKind::Other,
+            ErrorKind::TooManyReaders | ErrorKind::Overtaken | ErrorKind::Conflict => {
+                io::ErrorKind::ResourceBusy
+            }
+            ErrorKind::Corrupt | ErrorKind::CodecMismatch | ErrorKind::TypeMismatch => {
+                io::ErrorKind::InvalidData
+            }
+            ErrorKind::NoValue | ErrorKind::ClockWentBack | ErrorKind::Forked | ErrorKind::Io => {
+                io::ErrorKind::Other
+            }
         };
         Self::new(kind, error)
     }

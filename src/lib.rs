@@ -31,15 +31,27 @@
 //!
 //! Maps behave as those of .NET (`System.IO.MemoryMappedFiles`), named ones on every system.
 
+mod cell;
 pub mod codec;
 mod error;
 mod map;
+#[cfg(not(loom))]
 mod mapper;
+mod steps;
 mod sys;
 
+#[cfg(not(loom))]
+pub use cell::{
+    Cell, CellInfo, CellOptions, Reader, SlotBuffer, Snapshot, TrustedSnapshot, TrustingReader, Value, Writer,
+};
+pub use cell::{Durability, Meta};
 pub use error::{Error, ErrorKind, Result, Subject};
 pub use map::{
     Access, AtomicWord, Decimal, MapInfo, MapOptions, MemoryMappedFile, NAME_MAX, OpenMode, Rights, Scope,
     ViewAccessor, ViewStream, collect_garbage, list,
 };
+#[cfg(not(loom))]
 pub use mapper::{Auth, MapperOptions, MemoryMapper};
+#[cfg(feature = "test-steps")]
+#[doc(hidden)]
+pub use steps::{Step, on_step};

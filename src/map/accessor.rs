@@ -286,6 +286,16 @@ impl ViewAccessor {
         Ok(unsafe { &*pointer })
     }
 
+    /// Keeps the view's pages out of swap and core dumps.
+    pub(crate) fn keep_secret(&self) -> Result<()> {
+        self.view.keep_secret()
+    }
+
+    /// Writes changed bytes of a part of the view to the file behind the map, and with `wait` waits for it.
+    pub(crate) fn flush_range(&self, position: usize, len: usize, wait: bool) -> Result<()> {
+        self.view.flush_range(position, len, wait)
+    }
+
     /// Copies bytes out, as many as there are up to the end of the view.
     pub(crate) fn read_bytes(&self, position: u64, to: &mut [u8]) -> Result<usize> {
         self.read_array(position, to)

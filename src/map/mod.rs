@@ -6,7 +6,7 @@
 
 mod access;
 mod accessor;
-mod bytes;
+pub(crate) mod bytes;
 mod listing;
 mod name;
 mod options;
@@ -402,6 +402,16 @@ impl MemoryMappedFile {
         })
     }
 
+    /// Whether the bytes lie in a file of the user's.
+    pub(crate) fn is_on_file(&self) -> bool {
+        self.on_file
+    }
+
+    /// The system's object, for the locks and the memory of a cell.
+    pub(crate) fn section(&self) -> &Section {
+        &self.section
+    }
+
     /// Takes one of the map's locks, waiting up to `limit`.
     pub(crate) fn lock(&self, id: LockId, mode: LockMode, limit: Duration) -> Result<MapLock<'_>> {
         sys::poll(
@@ -438,7 +448,13 @@ impl MapOptions {
     }
 
     fn place<'a>(&'a self, name: &'a MapName) -> Place<'a> {
-        Place { name, directory: self.directory.as_deref(), mode: self.file_mode, owner: self.owner }
+        Place {
+            name,
+            directory: self.directory.as_deref(),
+            mode: self.file_mode,
+            owner: self.owner,
+            head: &self.head,
+        }
     }
 
     fn parsed_map_name(&self) -> Result<Option<MapName>> {

@@ -45,6 +45,8 @@ pub struct MapOptions {
     pub(crate) owner: Option<u32>,
     pub(crate) open_mode: OpenMode,
     pub(crate) map_name: Option<String>,
+    /// The first bytes of a new named map: there before its name is.
+    pub(crate) head: Vec<u8>,
 }
 
 impl MapOptions {

@@ -75,11 +75,29 @@ impl View {
         unsafe { bytes::zero(self.as_ptr().wrapping_add(at), len) }
     }
 
+    /// Keeps the view's pages out of swap and core dumps.
+    pub(super) fn keep_secret(&self) -> Result<()> {
+        self.mapping.keep_secret().map_err(|source| Error::Io {
+            doing: format!(
+                "keep {} bytes out of swap; use a smaller capacity, or raise the limit of locked memory \
+                 (ulimit -l)",
+                self.len()
+            ),
+            source,
+        })
+    }
+
     pub(super) fn flush(&self) -> Result<()> {
+        self.flush_range(0, self.len(), true)
+    }
+
+    pub(super) fn flush_range(&self, at: usize, len: usize, wait: bool) -> Result<()> {
         if !self.on_file {
             return Ok(());
         }
-        self.mapping.flush().map_err(|source| Error::Io { doing: "flush a view".to_owned(), source })
+        self.mapping
+            .flush(at, len, wait)
+            .map_err(|source| Error::Io { doing: "flush a view".to_owned(), source })
     }
 }
 

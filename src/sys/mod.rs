@@ -14,14 +14,16 @@ use crate::map::{Access, MapName, Rights};
 mod unix;
 #[cfg(unix)]
 pub(crate) use unix::{
-    Mapping, Section, collect_garbage, file_access, grow_file, has_no_length, list, open_file,
+    Mapping, Section, collect_garbage, file_access, fork_generation, grow_file, has_no_length, list,
+    open_file, sleep_on, wake_all,
 };
 
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
 pub(crate) use windows::{
-    Mapping, Section, collect_garbage, file_access, grow_file, has_no_length, list, open_file,
+    Mapping, Section, collect_garbage, file_access, grow_file, has_no_length, list, open_file, sleep_on,
+    wake_all,
 };
 
 #[cfg(not(any(unix, windows)))]
@@ -37,6 +39,8 @@ pub(crate) struct Place<'a> {
     pub(crate) mode: Option<u32>,
     /// The user whose maps are accepted in the global scope, if not this one's.
     pub(crate) owner: Option<u32>,
+    /// The first bytes of a new map: there before its name is.
+    pub(crate) head: &'a [u8],
 }
 
 /// How a name is to be found.

@@ -1,13 +1,18 @@
 //! What Linux has of its own: memory files, `/proc`, `fallocate`.
 
+use std::ffi::c_void;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, MemfdFlags};
 use rustix::io::Errno;
+use rustix::mm::{Advice, MlockFlags};
+use rustix::thread::{Timespec, futex};
 
 use super::FileId;
 
@@ -39,6 +44,31 @@ pub(super) fn reserve(file: &File, start: u64, len: u64) -> rustix::io::Result<(
             other => return other,
         }
     }
+}
+
+/// Gives the pages within a range back.
+pub(super) fn release(file: &File, start: u64, len: u64) -> rustix::io::Result<()> {
+    rustix::fs::fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, start, len)
+}
+
+/// Locks a mapped range as its pages come, and leaves it out of core dumps.
+pub(super) fn keep_secret(first: *mut c_void, len: usize) -> rustix::io::Result<()> {
+    // SAFETY: the caller's range is mapped; locking changes nothing in it.
+    unsafe { rustix::mm::mlock_with(first, len, MlockFlags::ONFAULT) }?;
+    // SAFETY: as above; the advice is about core dumps only.
+    unsafe { rustix::mm::madvise(first, len, Advice::LinuxDontDump) }
+}
+
+/// Sleeps while `word` is `expected`, `limit` at most; may return early.
+pub(crate) fn sleep_on(word: &AtomicU32, expected: u32, limit: Duration) {
+    let limit = Timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos().into() };
+    // Not private: the sleepers on the other side are other processes. An error is an early return.
+    let _ = futex::wait(word, futex::Flags::empty(), expected, Some(&limit));
+}
+
+/// Wakes all who sleep on `word`.
+pub(crate) fn wake_all(word: &AtomicU32) {
+    let _ = futex::wake(word, futex::Flags::empty(), i32::MAX as u32);
 }
 
 /// The same file under a new open file description, with the same right to write.

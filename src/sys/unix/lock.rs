@@ -8,10 +8,11 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::fork::{LockFile, fork_generation};
 use super::os;
-use crate::error::{Error, Result, Subject};
+use crate::error::{Error, Result};
 use crate::sys::{LockId, LockMode};
 
 const BASE: u64 = 1 << 62;
@@ -64,14 +65,17 @@ pub(super) fn is_held(file: &File, id: LockId) -> io::Result<bool> {
     Ok(libc::c_int::from(range.l_type) != libc::F_UNLCK)
 }
 
-/// The locks that one handle holds.
+/// The locks that one handle holds, on a description of its own, opened when first needed.
 ///
 /// The kernel sees all threads of a handle as one owner; the table keeps them apart.
 #[derive(Debug, Default)]
-pub(super) struct RangeLocks {
-    held: Mutex<Vec<Held>>,
-    /// For handles without a name: a description of its own, opened when first needed.
-    file: OnceLock<File>,
+pub(super) struct RangeLocks(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    file: Option<LockFile>,
+    held: Vec<Held>,
+    generation: u32,
 }
 
 #[derive(Debug)]
@@ -81,29 +85,41 @@ struct Held {
     count: u32,
 }
 
-impl RangeLocks {
-    pub(super) fn own_file(&self, of: &File) -> Result<&File> {
-        if let Some(file) = self.file.get() {
-            return Ok(file);
+impl State {
+    /// The file for locks of the file `of`; after a fork a new one, and an empty table.
+    fn file(&mut self, of: &File) -> Result<&File> {
+        let generation = fork_generation();
+        if self.generation != generation {
+            *self = Self { generation, ..Self::default() };
         }
-        let file = os::reopen(of).map_err(|e| Error::Io {
-            doing: "open a map's file once more for its locks".to_owned(),
-            source: e,
-        })?;
-        Ok(self.file.get_or_init(|| file))
+        if self.file.is_none() {
+            let file = os::reopen(of).map_err(|e| Error::Io {
+                doing: "open a map's file once more for its locks".to_owned(),
+                source: e,
+            })?;
+            self.file = Some(LockFile::new(file));
+        }
+        self.file.as_ref().map(LockFile::file).ok_or_else(|| Error::unsupported("no file for locks"))
+    }
+}
+
+impl RangeLocks {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn try_lock(&self, file: &File, id: LockId, mode: LockMode) -> Result<bool> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn try_lock(&self, of: &File, id: LockId, mode: LockMode) -> Result<bool> {
+        let mut state = self.state();
+        state.file(of)?;
+        let State { file: Some(file), held, .. } = &mut *state else { return Ok(false) };
         if let Some(entry) = held.iter_mut().find(|entry| entry.id == id) {
             let shared = entry.mode == LockMode::Shared && mode == LockMode::Shared;
             entry.count += u32::from(shared);
             return Ok(shared);
         }
-        let got = try_lock(file, id, mode).map_err(|e| match e.raw_os_error() {
-            Some(libc::EBADF) => Error::denied(
-                Subject::Anonymous,
-                "this handle can't write, and the lock of writers needs that; open the map read-write",
+        let got = try_lock(file.file(), id, mode).map_err(|e| match e.raw_os_error() {
+            Some(libc::EBADF) => Error::unsupported(
+                "writing through a handle that was opened for reading only; open the map read-write",
             ),
             _ => Error::Io { doing: "lock a map".to_owned(), source: e },
         })?;
@@ -113,15 +129,25 @@ impl RangeLocks {
         Ok(got)
     }
 
-    pub(super) fn unlock(&self, file: &File, id: LockId) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn unlock(&self, id: LockId) {
+        let mut state = self.state();
+        if state.generation != fork_generation() {
+            return;
+        }
+        let State { file: Some(file), held, .. } = &mut *state else { return };
         if let Some(at) = held.iter().position(|entry| entry.id == id) {
             held[at].count -= 1;
             if held[at].count == 0 {
                 held.swap_remove(at);
                 // An unlock of a range that is held can't fail.
-                let _ = set(file, id, libc::F_UNLCK);
+                let _ = set(file.file(), id, libc::F_UNLCK);
             }
         }
+    }
+
+    /// Whether another description than this handle's holds the lock in any way.
+    pub(super) fn is_held_elsewhere(&self, of: &File, id: LockId) -> Result<bool> {
+        is_held(self.state().file(of)?, id)
+            .map_err(|e| Error::Io { doing: "ask who holds a lock".to_owned(), source: e })
     }
 }

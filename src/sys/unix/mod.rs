@@ -5,6 +5,7 @@
 //! descriptions (`lock`), far beyond any data.
 
 mod dirs;
+mod fork;
 mod lock;
 mod names;
 mod record;
@@ -24,9 +25,11 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MsyncFlags, ProtFlags};
 
+pub(crate) use self::fork::fork_generation;
 use self::lock::RangeLocks;
 use self::names::NameHold;
 pub(crate) use self::names::{collect_garbage, list};
+pub(crate) use self::os::{sleep_on, wake_all};
 use super::{Disposition, LockId, LockMode, Opened, Place, Request};
 use crate::error::{Error, Result, Subject};
 use crate::map::{Access, OpenMode};
@@ -44,7 +47,7 @@ pub(crate) struct Section {
     file: File,
     /// Where byte 0 of the map lies in the file.
     data_offset: u64,
-    /// Keeps the name; its lock file also carries this handle's other locks.
+    /// Keeps the name, by a lock on a description of its own.
     hold: Option<NameHold>,
     locks: RangeLocks,
 }
@@ -117,24 +120,36 @@ impl Section {
     }
 
     /// Tries to take a lock of this section for this handle; released by [`unlock`](Self::unlock), or by the
-    /// kernel when this process (and every child forked from it) has ended.
+    /// kernel when this process has ended.
     pub(crate) fn try_lock(&self, id: LockId, mode: LockMode) -> Result<bool> {
-        self.locks.try_lock(self.lock_file()?, id, mode)
+        self.locks.try_lock(&self.file, id, mode)
     }
 
     pub(crate) fn unlock(&self, id: LockId) {
-        if let Ok(file) = self.lock_file() {
-            self.locks.unlock(file, id);
-        }
+        self.locks.unlock(id);
     }
 
-    fn lock_file(&self) -> Result<&File> {
-        match &self.hold {
-            Some(hold) if self.data_offset > 0 => Ok(hold.lock_file()),
-            // A named map on a file: its values' locks lie on the file itself, where those who open it by
-            // path look too.
-            _ => self.locks.own_file(&self.file),
-        }
+    /// Whether another handle than this one holds the lock in any way.
+    pub(crate) fn is_locked_elsewhere(&self, id: LockId) -> Result<bool> {
+        self.locks.is_held_elsewhere(&self.file, id)
+    }
+
+    /// Takes memory for `len` bytes from `offset` of the map, so that writing to them can't fail.
+    pub(crate) fn reserve(&self, offset: u64, len: u64, subject: &Subject) -> Result<()> {
+        os::reserve(&self.file, self.data_offset + offset, len).map_err(|e| match e {
+            Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::FBIG => Error::NoSpace {
+                subject: subject.clone(),
+                needed: len,
+                reason: format!("the file system that holds it has no room ({e}); free some"),
+            },
+            _ => Error::from_io("reserve memory for", subject.clone(), e.into()),
+        })
+    }
+
+    /// Gives the memory of whole pages within `len` bytes from `offset` back to the system; they read as
+    /// zeroes after. A file system that can't do it keeps them.
+    pub(crate) fn release(&self, offset: u64, len: u64) {
+        let _ = os::release(&self.file, self.data_offset + offset, len);
     }
 }
 
@@ -169,13 +184,26 @@ impl Mapping {
         self.skip
     }
 
-    /// Has the system write changed pages to the file, and waits for it.
-    pub(crate) fn flush(&self) -> io::Result<()> {
+    /// Keeps the pages out of swap and, where the system can, out of core dumps.
+    pub(crate) fn keep_secret(&self) -> io::Result<()> {
         if self.mapped == 0 {
             return Ok(());
         }
-        // SAFETY: base and mapped are what mmap gave, and the range is mapped until drop.
-        unsafe { rustix::mm::msync(self.base.as_ptr().cast(), self.mapped, MsyncFlags::SYNC) }?;
+        Ok(os::keep_secret(self.base.as_ptr().cast(), self.mapped)?)
+    }
+
+    /// Has the system write changed bytes of a part of the view to the file, and with `wait` waits for it.
+    pub(crate) fn flush(&self, at: usize, len: usize, wait: bool) -> io::Result<()> {
+        debug_assert!(at <= self.len && len <= self.len - at);
+        if len == 0 {
+            return Ok(());
+        }
+        let start = self.skip + at;
+        let page_start = start - start % view_alignment() as usize;
+        let flags = if wait { MsyncFlags::SYNC } else { MsyncFlags::ASYNC };
+        let first = self.base.as_ptr().wrapping_add(page_start);
+        // SAFETY: the pages lie within what mmap gave, which is mapped until drop.
+        unsafe { rustix::mm::msync(first.cast(), start + len - page_start, flags) }?;
         Ok(())
     }
 }

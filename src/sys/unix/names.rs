@@ -58,12 +58,6 @@ pub(super) struct NameHold {
     id: FileId,
 }
 
-impl NameHold {
-    pub(super) fn lock_file(&self) -> &File {
-        self.lock_file.as_ref().expect("taken only by drop")
-    }
-}
-
 impl Drop for NameHold {
     fn drop(&mut self) {
         // Without the directory (removed, or no longer ours) only the lock is let go: the name has no holder
@@ -348,6 +342,9 @@ pub(super) fn open(place: Place<'_>, disposition: Disposition, request: Request)
                 request.delay_allocate_pages,
                 &place.name.subject(),
             )?;
+            new.file
+                .write_all_at(place.head, offset)
+                .map_err(|e| Error::from_io("write the head of", place.name.subject(), e))?;
             let record = Record {
                 name: place.name.text().to_owned(),
                 capacity: request.capacity,

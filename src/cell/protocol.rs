@@ -1,0 +1,227 @@
+//! The protocol: how one value is replaced as a whole while others read it, whoever dies at whatever step.
+//!
+//! Knows no bytes and no system, only a handful of atomic words ([`Memory`]); `loom` explores its interleavings
+//! on a scaled-down memory. The sources: hazard pointers (Michael 2004) for pins, and the seqlock as analysed
+//! by Boehm (MSPC 2012) for copying readers.
+//!
+//! **Words.** `current` says which slot holds which version. Each slot has a `version`: the version that its
+//! bytes belong to, 0 while they belong to none. Each reader's entry has a `pin`: the slot that must not be
+//! written, plus 1, or 0.
+//!
+//! **Why a pinned slot is never written.** The reader stores its pin, then (fence) loads the slot's version.
+//! The writer stores 0 as the slot's version, then (fence) loads the pins. Both fences are sequentially
+//! consistent, so at least one sees the other's store: either the reader finds 0 and starts again, or the writer
+//! finds the pin and takes another slot.
+//!
+//! **Why the writer always finds a slot.** There are two more slots than entries: the current one, one for each
+//! pin, and one to write. A slot that was found pinned on the second look was pinned by a reader that had loaded
+//! an old `current`; each entry can do that once while the writer, which alone changes `current`, looks.
+
+use super::sync::{AtomicU32, AtomicU64, Fault, Ordering, fence, is_faulty};
+use crate::steps::{self, Step};
+
+/// The words that readers and writers share.
+pub(super) trait Memory {
+    fn slots(&self) -> usize;
+    fn entries(&self) -> usize;
+    /// Which slot holds the newest version: see [`Current`].
+    fn current(&self) -> &AtomicU64;
+    /// Not 0 when somebody may be asleep.
+    fn sleepers(&self) -> &AtomicU32;
+    /// One more than the highest entry that was ever claimed.
+    fn claimed(&self) -> &AtomicU32;
+    fn pin(&self, entry: usize) -> &AtomicU64;
+    fn version(&self, slot: usize) -> &AtomicU64;
+    /// Wakes all who sleep on the low half of `current`.
+    fn wake(&self);
+}
+
+const SLOT_BITS: u32 = 6;
+/// The most slots that a word of `current` can name.
+pub(super) const MAX_SLOTS: usize = 1 << SLOT_BITS;
+
+/// The value of `current`: bits 0 to 5 the slot, bits 6 to 63 the version; 0 when nothing was stored yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Current(pub(super) u64);
+
+impl Current {
+    pub(super) fn new(version: u64, slot: usize) -> Self {
+        Self(version << SLOT_BITS | slot as u64)
+    }
+
+    pub(super) fn version(self) -> u64 {
+        self.0 >> SLOT_BITS
+    }
+
+    pub(super) fn slot(self) -> usize {
+        self.0 as usize & (MAX_SLOTS - 1)
+    }
+}
+
+/// How often a reader starts again before it reports that it was overtaken.
+///
+/// A pinning attempt fails only if the writer took the slot again between two loads of the reader, which takes
+/// a preemption of the reader just there and two publications meanwhile; a copying one if the writer published
+/// twice during the copy, and a slot is reused only every third time, so that one attempt in two gets through
+/// even if writer and reader are equally fast. 64 failures in a row don't happen by chance: something changes
+/// the words that is no writer of this protocol.
+pub(super) const ATTEMPTS: u32 = 64;
+
+/// Why a reader came back without a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missed {
+    /// Nothing was stored yet.
+    Empty,
+    /// Overtaken [`ATTEMPTS`] times.
+    Overtaken,
+    /// `current` names a slot that does not exist.
+    Broken,
+}
+
+/// The newest version, if its slot exists.
+#[inline]
+pub(super) fn newest(memory: &impl Memory) -> Result<Current, Missed> {
+    let current = Current(memory.current().load(Ordering::Acquire));
+    if current.version() == 0 {
+        return Err(Missed::Empty);
+    }
+    if current.slot() >= memory.slots() {
+        return Err(Missed::Broken);
+    }
+    Ok(current)
+}
+
+/// Pins the newest version with `entry`, which the caller owns; what it pinned before is let go.
+#[inline]
+pub(super) fn pin(memory: &impl Memory, entry: usize) -> Result<Current, Missed> {
+    let pin = memory.pin(entry);
+    let mut missed = Missed::Overtaken;
+    for _ in 0..ATTEMPTS {
+        let current = match newest(memory) {
+            Ok(current) => current,
+            Err(other) => {
+                missed = other;
+                break;
+            }
+        };
+        steps::reach(Step::ReaderBeforePin);
+        // Release: reads of the slot pinned before come before it is let go.
+        pin.store(current.slot() as u64 + 1, Ordering::Release);
+        steps::reach(Step::ReaderAfterPin);
+        if !is_faulty(Fault::NoReaderFence) {
+            fence(Ordering::SeqCst);
+        }
+        // Acquire: the bytes are at least as new as the version that is found here.
+        let version = memory.version(current.slot()).load(Ordering::Acquire);
+        if version == current.version() || is_faulty(Fault::NoCheckAfterPin) {
+            steps::reach(Step::ReaderPinned);
+            return Ok(current);
+        }
+    }
+    pin.store(0, Ordering::Release);
+    Err(missed)
+}
+
+/// Lets go of what `entry` pins.
+#[inline]
+pub(super) fn unpin(memory: &impl Memory, entry: usize) {
+    memory.pin(entry).store(0, Ordering::Release);
+}
+
+/// Reads the newest version without a pin: `copy` copies from a slot, with atomic loads, and its result counts
+/// only if the slot still holds that version afterwards.
+pub(super) fn copy<R>(
+    memory: &impl Memory,
+    mut copy: impl FnMut(Current) -> R,
+) -> Result<(Current, R), Missed> {
+    for _ in 0..ATTEMPTS {
+        let current = newest(memory)?;
+        let version = memory.version(current.slot());
+        if version.load(Ordering::Acquire) != current.version() {
+            continue;
+        }
+        steps::reach(Step::ReaderCopies);
+        let copied = copy(current);
+        // The loads of the copy come before the load below. Where one of them saw a byte of a newer version,
+        // that load sees that the slot was taken.
+        fence(Ordering::Acquire);
+        if version.load(Ordering::Relaxed) == current.version() || is_faulty(Fault::NoCheckAfterCopy) {
+            return Ok((current, copied));
+        }
+    }
+    Err(Missed::Overtaken)
+}
+
+/// Whether an entry pins `slot`.
+pub(super) fn is_pinned(memory: &impl Memory, slot: usize) -> bool {
+    let claimed = (memory.claimed().load(Ordering::Relaxed) as usize).min(memory.entries());
+    // Acquire: what a reader read before it let go comes before what is written now.
+    (0..claimed).any(|entry| memory.pin(entry).load(Ordering::Acquire) == slot as u64 + 1)
+}
+
+/// Takes a slot from its version, unless it is pinned. Only for who has the writers' lock; never for the
+/// current slot.
+pub(super) fn take(memory: &impl Memory, slot: usize) -> bool {
+    if is_pinned(memory, slot) {
+        return false;
+    }
+    steps::reach(Step::WriterBeforeTake);
+    memory.version(slot).store(0, Ordering::Relaxed);
+    if !is_faulty(Fault::NoWriterFence) {
+        fence(Ordering::SeqCst);
+    }
+    is_faulty(Fault::NoSecondLook) || !is_pinned(memory, slot)
+}
+
+/// Takes the slot to write next: the lowest that is free. The slot that was current before this one is taken
+/// only if there is no other: who copies from it without a pin gets more time.
+pub(super) fn take_next(memory: &impl Memory, current: Current) -> Option<usize> {
+    let is_current = |slot: usize| current.version() > 0 && slot == current.slot();
+    let was_current =
+        |slot: usize| memory.version(slot).load(Ordering::Relaxed) == current.version().wrapping_sub(1);
+    let mut previous = None;
+    for slot in (0..memory.slots()).filter(|slot| !is_current(*slot)) {
+        if current.version() > 1 && was_current(slot) {
+            previous = Some(slot);
+        } else if take(memory, slot) {
+            return Some(slot);
+        }
+    }
+    previous.filter(|slot| take(memory, *slot))
+}
+
+/// Publishes what was written to `slot` as `version`, and wakes sleepers. Only for who has the writers' lock
+/// and took the slot.
+pub(super) fn publish(memory: &impl Memory, slot: usize, version: u64) {
+    let word = Current::new(version, slot).0;
+    steps::reach(Step::WriterFilled);
+    memory.version(slot).store(version, Ordering::Release);
+    steps::reach(Step::WriterBeforePublish);
+    // Who set the mark before this is asleep, or will find that `current` changed when it tries to sleep: it is
+    // woken below. Who sets it after this finds its mark in place for the next publication.
+    let sleepers = memory.sleepers();
+    let mut asleep = sleepers.load(Ordering::Relaxed) != 0 && sleepers.swap(0, Ordering::Relaxed) != 0;
+    if is_faulty(Fault::WakeFirst) {
+        memory.wake();
+        asleep = false;
+    }
+    let ordering = if is_faulty(Fault::RelaxedPublish) { Ordering::Relaxed } else { Ordering::Release };
+    memory.current().store(word, ordering);
+    steps::reach(Step::WriterPublished);
+    if !is_faulty(Fault::NoWakeFence) {
+        // Either this sees the mark of one who is going to sleep, or that one sees the new version.
+        fence(Ordering::SeqCst);
+    }
+    if asleep || (sleepers.load(Ordering::Relaxed) != 0 && !is_faulty(Fault::WakeFirst)) {
+        memory.wake();
+    }
+    steps::reach(Step::WriterWoke);
+}
+
+/// What a waiter does before it sleeps: leaves its mark and looks once more. `true` to sleep for as long as
+/// `current` is `seen`; `false` when it is another by now.
+pub(super) fn prepare_sleep(memory: &impl Memory, seen: u64) -> bool {
+    memory.sleepers().store(1, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+    memory.current().load(Ordering::Acquire) == seen
+}

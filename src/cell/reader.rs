@@ -1,0 +1,372 @@
+//! The reading side of a cell: pinned snapshots, and copies.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use zeroize::Zeroizing;
+
+use super::protocol::{self, Current, Memory, Missed};
+use super::shared::{FLAG_SECRET, Header, Shared};
+use crate::error::{Error, Result};
+use crate::sys;
+
+/// Reads a cell. One for each thread.
+///
+/// It keeps the newest version that it saw pinned, so that loading it again costs one look at one word.
+#[derive(Debug)]
+pub struct Reader {
+    shared: Arc<Shared>,
+    last: Option<Snapshot>,
+}
+
+/// One version, pinned: its bytes don't change and are not copied while this or a clone lives.
+#[derive(Clone, Debug)]
+pub struct Snapshot(Arc<Pinned>);
+
+#[derive(Debug)]
+struct Pinned {
+    shared: Arc<Shared>,
+    entry: usize,
+    generation: u32,
+    current: Current,
+    header: Header,
+}
+
+/// One version's bytes, copied, and what was stored with them.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Value {
+    /// The version.
+    pub version: u64,
+    /// Its bytes, wiped when dropped.
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// The number of its codec.
+    pub codec: u32,
+    /// The name of its type, if it was stored with one.
+    pub type_name: Option<String>,
+    /// When it was written.
+    pub written: SystemTime,
+    /// When it becomes unreadable.
+    pub expires: Option<SystemTime>,
+}
+
+fn time(nanoseconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(nanoseconds)
+}
+
+fn text(name: Vec<u8>) -> Option<String> {
+    String::from_utf8(name).ok().filter(|name| !name.is_empty())
+}
+
+impl Shared {
+    pub(super) fn copy_type_name(&self, slot: usize, header: &Header) -> Option<String> {
+        text(self.copy_value(slot, header).1)
+    }
+
+    /// The value of a slot whose version stands, or is checked after.
+    fn value(&self, current: Current, header: &Header) -> Value {
+        let (bytes, name) = self.copy_value(current.slot(), header);
+        Value {
+            version: current.version(),
+            bytes,
+            codec: header.codec,
+            type_name: text(name),
+            written: time(header.written),
+            expires: (header.expires > 0).then(|| time(header.expires)),
+        }
+    }
+}
+
+/// Copies the newest value without a pin.
+pub(super) fn copy(shared: &Shared) -> Result<Option<Value>> {
+    let copied = protocol::copy(shared, |current| {
+        shared.header(current.slot()).map(|header| (shared.value(current, &header), header))
+    });
+    match copied {
+        Ok((_, Some((value, header)))) => {
+            Ok((!header.is_empty() && !shared.is_expired(&header)?).then_some(value))
+        }
+        Ok((_, None)) => Err(shared.corrupt("a length is larger than the capacity")),
+        Err(missed) => shared.missed(missed).map(|()| None),
+    }
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, last: None }
+    }
+
+    /// The newest version, pinned; `None` where there is no value: not yet, cleared, taken or expired.
+    ///
+    /// The snapshot that was loaded before is let go, unless it was cloned.
+    ///
+    /// # Errors
+    ///
+    /// `TooManyReaders` where all 62 entries are taken; `Unsupported` on a handle that can't write, which can
+    /// [`copy`](crate::Cell::copy); `Corrupt`; `ClockWentBack`.
+    #[inline]
+    pub fn load(&mut self) -> Result<Option<&Snapshot>> {
+        let word = self.shared.current().load(Ordering::Acquire);
+        let unchanged = self
+            .last
+            .as_ref()
+            .is_some_and(|last| last.0.current.0 == word && last.0.generation == sys::fork_generation());
+        if !unchanged {
+            self.load_new()?;
+        }
+        let Some(last) = &self.last else { return Ok(None) };
+        let header = &last.0.header;
+        if header.is_empty() || (header.expires != 0 && self.shared.is_expired(header)?) {
+            return Ok(None);
+        }
+        Ok(self.last.as_ref())
+    }
+
+    /// The newest version; 0: nothing was stored yet. One load.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        Current(self.shared.current().load(Ordering::Acquire)).version()
+    }
+
+    /// The newest value, copied: from a pinned slot, or without a pin where none can be had. `None` where
+    /// there is no value.
+    ///
+    /// # Errors
+    ///
+    /// `Overtaken`, `Corrupt`, `ClockWentBack`.
+    pub fn read(&mut self) -> Result<Option<Value>> {
+        if !self.shared.can_write {
+            return copy(&self.shared);
+        }
+        match self.load() {
+            Ok(Some(snapshot)) => snapshot.value().map(Some),
+            Ok(None) => Ok(None),
+            Err(Error::TooManyReaders { .. }) => copy(&self.shared),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Declares that every process which can write to the cell keeps its protocol. Snapshots then lend their
+    /// bytes as `&[u8]`, without a copy.
+    ///
+    /// # Safety
+    ///
+    /// While a snapshot of the reader lives, no process may change the bytes of a slot that an entry pins, nor
+    /// shorten the file. All handles of this library keep that; the trust is in everybody who may open the
+    /// map for writing, by its owner and mode. A snapshot must not be used in a forked child.
+    pub unsafe fn trust_writers(self) -> TrustingReader {
+        TrustingReader { reader: self }
+    }
+
+    fn load_new(&mut self) -> Result<()> {
+        let generation = sys::fork_generation();
+        let shared = &self.shared;
+        if let Some(last) = &mut self.last
+            && last.0.generation == generation
+            && let Some(pinned) = Arc::get_mut(&mut last.0)
+        {
+            // Nobody else has the snapshot: its entry goes on to the new version.
+            match pin(shared, pinned.entry) {
+                Ok((current, header)) => {
+                    pinned.current = current;
+                    pinned.header = header;
+                    return Ok(());
+                }
+                Err(missed) => {
+                    self.last = None;
+                    return missed.map_or(Ok(()), Err);
+                }
+            }
+        }
+        self.last = None;
+        let entry = shared.claim_entry()?;
+        match pin(shared, entry) {
+            Ok((current, header)) => {
+                let shared = shared.clone();
+                self.last = Some(Snapshot(Arc::new(Pinned { shared, entry, generation, current, header })));
+                Ok(())
+            }
+            Err(missed) => {
+                shared.release_entry(entry);
+                missed.map_or(Ok(()), Err)
+            }
+        }
+    }
+}
+
+/// Pins the newest version; `Err(None)` where nothing was stored yet.
+fn pin(shared: &Shared, entry: usize) -> Result<(Current, Header), Option<Error>> {
+    match protocol::pin(shared, entry) {
+        Ok(current) => match shared.header(current.slot()) {
+            Some(header) => Ok((current, header)),
+            None => Err(Some(shared.corrupt("a length is larger than the capacity"))),
+        },
+        Err(Missed::Empty) => Err(None),
+        Err(missed) => Err(shared.missed(missed).err()),
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // After a fork the entry is the parent's.
+        if self.generation != sys::fork_generation() {
+            return;
+        }
+        self.shared.release_entry(self.entry);
+        let secret = self.header.flags & FLAG_SECRET != 0;
+        if secret && self.shared.current().load(Ordering::Relaxed) != self.current.0 {
+            // Its writer could not wipe it while it was pinned.
+            if let Ok(true) = self.shared.try_lock_writer() {
+                self.shared.wipe_if_replaced(self.current);
+                self.shared.unlock_writer();
+            }
+        }
+    }
+}
+
+impl Snapshot {
+    /// The version.
+    pub fn version(&self) -> u64 {
+        self.0.current.version()
+    }
+
+    /// Bytes of the value.
+    pub fn len(&self) -> usize {
+        self.0.header.length
+    }
+
+    /// Whether the value has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of the value's codec.
+    pub fn codec(&self) -> u32 {
+        self.0.header.codec
+    }
+
+    /// When the value was written.
+    pub fn written(&self) -> SystemTime {
+        time(self.0.header.written)
+    }
+
+    /// When the value becomes unreadable.
+    pub fn expires(&self) -> Option<SystemTime> {
+        (self.0.header.expires > 0).then(|| time(self.0.header.expires))
+    }
+
+    /// The name of the value's type, if it was stored with one.
+    pub fn type_name(&self) -> Option<String> {
+        self.0.shared.copy_type_name(self.0.current.slot(), &self.0.header)
+    }
+
+    /// Copies the first bytes of the value into `to`, as many as there is room for, and gives their number.
+    ///
+    /// # Errors
+    ///
+    /// `Forked` in a child of the process that loaded the snapshot.
+    pub fn copy_into(&self, to: &mut [u8]) -> Result<usize> {
+        self.check_generation()?;
+        let count = self.len().min(to.len());
+        self.0.shared.copy_out(self.0.current.slot(), 0, &mut to[..count]);
+        Ok(count)
+    }
+
+    /// A copy of the value's bytes, wiped when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As for [`copy_into`](Self::copy_into).
+    pub fn to_vec(&self) -> Result<Zeroizing<Vec<u8>>> {
+        let mut bytes = Zeroizing::new(vec![0; self.len()]);
+        self.copy_into(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Whether the bytes are those that were stored, for a cell whose versions have checksums (cells on
+    /// files); `true` for others.
+    pub fn is_whole(&self) -> bool {
+        self.0.shared.is_whole(self.0.current.slot(), self.version())
+    }
+
+    fn value(&self) -> Result<Value> {
+        self.check_generation()?;
+        Ok(self.0.shared.value(self.0.current, &self.0.header))
+    }
+
+    fn check_generation(&self) -> Result<()> {
+        if self.0.generation == sys::fork_generation() {
+            return Ok(());
+        }
+        Err(Error::Forked { subject: self.0.shared.subject() })
+    }
+}
+
+/// A [`Reader`] whose snapshots lend their bytes. See [`Reader::trust_writers`].
+#[derive(Debug)]
+pub struct TrustingReader {
+    reader: Reader,
+}
+
+impl TrustingReader {
+    /// The newest value's bytes, where they lie; `None` where there is no value.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reader::load`].
+    #[inline]
+    pub fn load(&mut self) -> Result<Option<&[u8]>> {
+        Ok(self.reader.load()?.map(|snapshot| {
+            // SAFETY: `trust_writers` declared what this needs.
+            unsafe { snapshot.0.bytes() }
+        }))
+    }
+
+    /// The newest version as a snapshot that outlives the next load.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reader::load`].
+    pub fn hold(&mut self) -> Result<Option<TrustedSnapshot>> {
+        Ok(self.reader.load()?.cloned().map(TrustedSnapshot))
+    }
+
+    /// The newest version; 0: nothing was stored yet. One load.
+    pub fn version(&self) -> u64 {
+        self.reader.version()
+    }
+}
+
+/// A [`Snapshot`] that lends its bytes: `Deref` to `[u8]`.
+#[derive(Clone, Debug)]
+pub struct TrustedSnapshot(Snapshot);
+
+impl TrustedSnapshot {
+    /// What it is a snapshot of.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
+impl Deref for TrustedSnapshot {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: made by a reader for which `trust_writers` declared what this needs.
+        unsafe { self.0.0.bytes() }
+    }
+}
+
+impl Pinned {
+    /// # Safety
+    ///
+    /// What [`Reader::trust_writers`] asks for.
+    unsafe fn bytes(&self) -> &[u8] {
+        let first = self.shared.slot_ptr(self.current.slot()).cast_const();
+        // SAFETY: the length was checked against the slot, which lies in the view, which lives as long as
+        // `self`; the entry pins the slot as long, so by the caller's word nobody changes it.
+        unsafe { std::slice::from_raw_parts(first, self.header.length) }
+    }
+}

@@ -20,10 +20,10 @@ pub(super) fn base_directories() -> Vec<PathBuf> {
     vec!["/dev/shm".into(), "/tmp".into()]
 }
 
-/// A file in memory that has no name.
-pub(super) fn anonymous_file(inheritable: bool) -> rustix::io::Result<File> {
+/// A file in memory that has no name. [`reopen`] works on it, so its second description is left for later.
+pub(super) fn anonymous_file(inheritable: bool) -> rustix::io::Result<(File, Option<File>)> {
     let flags = if inheritable { MemfdFlags::empty() } else { MemfdFlags::CLOEXEC };
-    rustix::fs::memfd_create("handover", flags).map(File::from)
+    rustix::fs::memfd_create("handover", flags).map(|fd| (File::from(fd), None))
 }
 
 /// Takes memory or disk for `len` bytes from `start`, so that writing to them can't fail later.

@@ -8,13 +8,17 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use super::os;
 use crate::error::{Error, Result, Subject};
+use crate::sys::held::HeldTable;
 use crate::sys::{LockId, LockMode};
 
 const BASE: u64 = 1 << 62;
+
+/// Held shared by every holder of a name.
+pub(super) const LIFE: LockId = LockId(0);
 
 fn range(id: LockId, kind: libc::c_int) -> libc::flock {
     // SAFETY: `flock` is a plain C struct for which all zeroes is a value.
@@ -65,23 +69,19 @@ pub(super) fn is_held(file: &File, id: LockId) -> io::Result<bool> {
 }
 
 /// The locks that one handle holds.
-///
-/// The kernel sees all threads of a handle as one owner; the table keeps them apart.
 #[derive(Debug, Default)]
 pub(super) struct RangeLocks {
-    held: Mutex<Vec<Held>>,
+    held: HeldTable<()>,
     /// For handles without a name: a description of its own, opened when first needed.
     file: OnceLock<File>,
 }
 
-#[derive(Debug)]
-struct Held {
-    id: LockId,
-    mode: LockMode,
-    count: u32,
-}
-
 impl RangeLocks {
+    /// For a handle without a name: `own` is another description of its file, if there is one already.
+    pub(super) fn with_file(own: Option<File>) -> Self {
+        Self { held: HeldTable::default(), file: own.map_or_else(OnceLock::new, OnceLock::from) }
+    }
+
     pub(super) fn own_file(&self, of: &File) -> Result<&File> {
         if let Some(file) = self.file.get() {
             return Ok(file);
@@ -94,34 +94,22 @@ impl RangeLocks {
     }
 
     pub(super) fn try_lock(&self, file: &File, id: LockId, mode: LockMode) -> Result<bool> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = held.iter_mut().find(|entry| entry.id == id) {
-            let shared = entry.mode == LockMode::Shared && mode == LockMode::Shared;
-            entry.count += u32::from(shared);
-            return Ok(shared);
-        }
-        let got = try_lock(file, id, mode).map_err(|e| match e.raw_os_error() {
-            Some(libc::EBADF) => Error::denied(
-                Subject::Anonymous,
-                "this handle can't write, and the lock of writers needs that; open the map read-write",
-            ),
-            _ => Error::Io { doing: "lock a map".to_owned(), source: e },
-        })?;
-        if got {
-            held.push(Held { id, mode, count: 1 });
-        }
-        Ok(got)
+        self.held.try_lock(id, mode, || {
+            let got = try_lock(file, id, mode).map_err(|e| match e.raw_os_error() {
+                Some(libc::EBADF) => Error::denied(
+                    Subject::Anonymous,
+                    "this handle can't write, and the lock of writers needs that; open the map read-write",
+                ),
+                _ => Error::Io { doing: "lock a map".to_owned(), source: e },
+            })?;
+            Ok(got.then_some(()))
+        })
     }
 
     pub(super) fn unlock(&self, file: &File, id: LockId) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = held.iter().position(|entry| entry.id == id) {
-            held[at].count -= 1;
-            if held[at].count == 0 {
-                held.swap_remove(at);
-                // An unlock of a range that is held can't fail.
-                let _ = set(file, id, libc::F_UNLCK);
-            }
-        }
+        self.held.unlock(id, |()| {
+            // An unlock of a range that is held can't fail.
+            let _ = set(file, id, libc::F_UNLCK);
+        });
     }
 }

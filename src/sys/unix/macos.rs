@@ -22,23 +22,33 @@ pub(super) fn base_directories() -> Vec<PathBuf> {
     vec![std::env::temp_dir(), "/tmp".into()]
 }
 
-/// A file that has no name: created in the temporary directory and unlinked at once.
-pub(super) fn anonymous_file(inheritable: bool) -> rustix::io::Result<File> {
+/// A file that has no name: created in the temporary directory and unlinked at once. It can't be opened again
+/// then, so a second description, for locks, is opened before.
+pub(super) fn anonymous_file(inheritable: bool) -> rustix::io::Result<(File, Option<File>)> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
+    let failed = |e: io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);
     loop {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("handover-{}-{number}", std::process::id()));
-        match fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).custom_flags(libc::O_NOFOLLOW);
+        match options.clone().create_new(true).mode(0o600).open(&path) {
             Ok(file) => {
-                fs::remove_file(&path).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+                let for_locks = options.open(&path);
+                fs::remove_file(&path).map_err(failed)?;
+                let for_locks = for_locks.map_err(failed)?;
+                if FileId::of(&file).map_err(failed)? != FileId::of(&for_locks).map_err(failed)? {
+                    // Somebody who may write to the directory put another file there.
+                    return Err(Errno::STALE);
+                }
                 if inheritable {
                     rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty())?;
                 }
-                return Ok(file);
+                return Ok((file, Some(for_locks)));
             }
             // Left by a process of that id which died between the two calls.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(Errno::from_io_error(&e).unwrap_or(Errno::IO)),
+            Err(e) => return Err(failed(e)),
         }
     }
 }

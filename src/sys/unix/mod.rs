@@ -51,10 +51,10 @@ pub(crate) struct Section {
 
 impl Section {
     pub(crate) fn anonymous(request: Request) -> Result<Self> {
-        let file = os::anonymous_file(request.inheritable)
+        let (file, for_locks) = os::anonymous_file(request.inheritable)
             .map_err(|e| Error::from_io("create", Subject::Anonymous, e.into()))?;
         size_file(&file, 0, request.capacity, request.delay_allocate_pages, &Subject::Anonymous)?;
-        Ok(Self { file, data_offset: 0, hold: None, locks: RangeLocks::default() })
+        Ok(Self { file, data_offset: 0, hold: None, locks: RangeLocks::with_file(for_locks) })
     }
 
     pub(crate) fn named(place: Place<'_>, disposition: Disposition, request: Request) -> Result<Opened> {

@@ -52,20 +52,20 @@ pub(super) fn try_lock(file: &File, id: LockId, mode: LockMode) -> io::Result<bo
         file,
         id,
         match mode {
-            LockMode::Shared => libc::F_RDLCK,
-            LockMode::Exclusive => libc::F_WRLCK,
+            LockMode::Shared => libc::F_RDLCK as libc::c_int,
+            LockMode::Exclusive => libc::F_WRLCK as libc::c_int,
         },
     )
 }
 
 /// Whether anybody but this description holds the lock in any way. Works on a read-only descriptor too.
 pub(super) fn is_held(file: &File, id: LockId) -> io::Result<bool> {
-    let mut range = range(id, libc::F_WRLCK);
+    let mut range = range(id, libc::F_WRLCK as libc::c_int);
     // SAFETY: the descriptor is open as long as `file` is borrowed, and `range` is a valid `flock`.
     if unsafe { libc::fcntl(file.as_raw_fd(), os::OFD_GETLK, &raw mut range) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(libc::c_int::from(range.l_type) != libc::F_UNLCK)
+    Ok(range.l_type != libc::F_UNLCK as libc::c_short)
 }
 
 /// The locks that one handle holds.
@@ -109,7 +109,7 @@ impl RangeLocks {
     pub(super) fn unlock(&self, file: &File, id: LockId) {
         self.held.unlock(id, |()| {
             // An unlock of a range that is held can't fail.
-            let _ = set(file, id, libc::F_UNLCK);
+            let _ = set(file, id, libc::F_UNLCK as libc::c_int);
         });
     }
 }

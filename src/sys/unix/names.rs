@@ -22,7 +22,7 @@ use std::time::SystemTime;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::dirs::{self, ScopeDir, describe, user_id, with_locked};
+use super::dirs::{self, ScopeDir, describe, permissions, user_id, with_locked};
 use super::lock::{self, LIFE};
 use super::record::{DataPlace, Record};
 use super::{FileId, RangeLocks, Section, os, set_inheritable, size_file};
@@ -180,7 +180,7 @@ fn check_kind_and_owner(dir: &ScopeDir, place: &Place<'_>, file_name: &str, stat
             ),
         ));
     }
-    let mode = stat.st_mode & 0o7777;
+    let mode = permissions(stat);
     let allowed = match dir.scope() {
         Scope::User => mode & 0o7177 == 0,
         Scope::Global => GLOBAL_MODES.contains(&mode),

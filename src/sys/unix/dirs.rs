@@ -63,7 +63,11 @@ pub(super) fn describe(stat: &Stat) -> String {
 }
 
 /// The permission bits, with those for set-id and sticky.
-#[allow(clippy::unnecessary_cast, reason = "the field has 16 bits on macOS and 32 on Linux")]
+#[allow(
+    clippy::unnecessary_cast,
+    clippy::cast_lossless,
+    reason = "the field has 16 bits on macOS and 32 on Linux"
+)]
 pub(super) fn permissions(stat: &Stat) -> u32 {
     stat.st_mode as u32 & 0o7777
 }

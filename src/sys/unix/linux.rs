@@ -26,11 +26,9 @@ pub(super) fn anonymous_file(inheritable: bool) -> rustix::io::Result<(File, Opt
     rustix::fs::memfd_create("handover", flags).map(|fd| (File::from(fd), None))
 }
 
-/// Takes memory or disk for `len` bytes from `start`, so that writing to them can't fail later.
+/// Makes a file reach to `start + len`, which is beyond its end, and takes the memory or disk for the `len` bytes,
+/// so that writing to them can't fail later.
 pub(super) fn reserve(file: &File, start: u64, len: u64) -> rustix::io::Result<()> {
-    if len == 0 {
-        return Ok(());
-    }
     loop {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), start, len) {
             Err(Errno::INTR) => {}

@@ -17,20 +17,25 @@ use crate::sys::{LockId, LockMode};
 
 const BASE: u64 = 1 << 62;
 
+// The systems differ in the type of these constants.
+const RDLCK: libc::c_short = libc::F_RDLCK as libc::c_short;
+const WRLCK: libc::c_short = libc::F_WRLCK as libc::c_short;
+const UNLCK: libc::c_short = libc::F_UNLCK as libc::c_short;
+
 /// Held shared by every holder of a name.
 pub(super) const LIFE: LockId = LockId(0);
 
-fn range(id: LockId, kind: libc::c_int) -> libc::flock {
+fn range(id: LockId, kind: libc::c_short) -> libc::flock {
     // SAFETY: `flock` is a plain C struct for which all zeroes is a value.
     let mut range: libc::flock = unsafe { std::mem::zeroed() };
-    range.l_type = kind as libc::c_short;
+    range.l_type = kind;
     range.l_whence = libc::SEEK_SET as libc::c_short;
     range.l_start = (BASE + id.0) as libc::off_t;
     range.l_len = 1;
     range
 }
 
-fn set(file: &File, id: LockId, kind: libc::c_int) -> io::Result<bool> {
+fn set(file: &File, id: LockId, kind: libc::c_short) -> io::Result<bool> {
     let range = range(id, kind);
     loop {
         // SAFETY: the descriptor is open as long as `file` is borrowed, and `range` is a valid `flock`.
@@ -52,20 +57,20 @@ pub(super) fn try_lock(file: &File, id: LockId, mode: LockMode) -> io::Result<bo
         file,
         id,
         match mode {
-            LockMode::Shared => libc::F_RDLCK as libc::c_int,
-            LockMode::Exclusive => libc::F_WRLCK as libc::c_int,
+            LockMode::Shared => RDLCK,
+            LockMode::Exclusive => WRLCK,
         },
     )
 }
 
 /// Whether anybody but this description holds the lock in any way. Works on a read-only descriptor too.
 pub(super) fn is_held(file: &File, id: LockId) -> io::Result<bool> {
-    let mut range = range(id, libc::F_WRLCK as libc::c_int);
+    let mut range = range(id, WRLCK);
     // SAFETY: the descriptor is open as long as `file` is borrowed, and `range` is a valid `flock`.
     if unsafe { libc::fcntl(file.as_raw_fd(), os::OFD_GETLK, &raw mut range) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(range.l_type != libc::F_UNLCK as libc::c_short)
+    Ok(range.l_type != UNLCK)
 }
 
 /// The locks that one handle holds.
@@ -109,7 +114,7 @@ impl RangeLocks {
     pub(super) fn unlock(&self, file: &File, id: LockId) {
         self.held.unlock(id, |()| {
             // An unlock of a range that is held can't fail.
-            let _ = set(file, id, libc::F_UNLCK as libc::c_int);
+            let _ = set(file, id, UNLCK);
         });
     }
 }

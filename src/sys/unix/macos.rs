@@ -2,12 +2,12 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::FileId;
@@ -53,15 +53,29 @@ pub(super) fn anonymous_file(inheritable: bool) -> rustix::io::Result<(File, Opt
     }
 }
 
-/// Takes disk for `len` bytes from `start`, so that writing to them can't fail later.
+/// Makes a file reach to `start + len`, which is beyond its end, and takes the disk for it, so that writing can't
+/// fail later.
 pub(super) fn reserve(file: &File, start: u64, len: u64) -> rustix::io::Result<()> {
-    if len == 0 {
-        return Ok(());
+    let end = start + len;
+    let length = rustix::fs::fstat(file)?.st_size as u64;
+    // Space is taken behind what the file has, and becomes part of it as the file grows: so it comes first.
+    let mut space = libc::fstore_t {
+        fst_flags: libc::F_ALLOCATEALL,
+        fst_posmode: libc::F_PEOFPOSMODE,
+        fst_offset: 0,
+        fst_length: end.saturating_sub(length) as libc::off_t,
+        fst_bytesalloc: 0,
+    };
+    // SAFETY: the descriptor is open as long as `file` is borrowed, and `space` is a valid `fstore_t`.
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_PREALLOCATE, &raw mut space) } == 0 {
+        return rustix::fs::ftruncate(file, end);
     }
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), start, len) {
+    match Errno::from_io_error(&io::Error::last_os_error()) {
         // A file system without it: writing zeroes does the same. The bytes are new, so nothing is lost.
-        Err(Errno::OPNOTSUPP | Errno::NOTSUP) => super::names::write_zeroes(file, start, len),
-        other => other,
+        Some(Errno::OPNOTSUPP | Errno::NOTSUP | Errno::INVAL) | None => {
+            super::names::write_zeroes(file, start, len)
+        }
+        Some(other) => Err(other),
     }
 }
 

@@ -203,15 +203,14 @@ fn size_file(file: &File, start: u64, capacity: u64, delay: bool, subject: &Subj
             "the file size limit of this process is {limit} bytes (RLIMIT_FSIZE); raise it with ulimit -f"
         )));
     }
-    rustix::fs::ftruncate(file, end)
-        .and_then(|()| if delay { Ok(()) } else { os::reserve(file, start, capacity) })
-        .map_err(|e| match e {
-            Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::FBIG | Errno::INVAL => no_space(format!(
-                "the file system that holds it has no room ({e}); free some, ask for less, or choose another \
+    let sized = if delay { rustix::fs::ftruncate(file, end) } else { os::reserve(file, start, capacity) };
+    sized.map_err(|e| match e {
+        Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::FBIG | Errno::INVAL => no_space(format!(
+            "the file system that holds it has no room ({e}); free some, ask for less, or choose another \
                  directory"
-            )),
-            _ => Error::from_io("reserve memory for", subject.clone(), e.into()),
-        })
+        )),
+        _ => Error::from_io("reserve memory for", subject.clone(), e.into()),
+    })
 }
 
 /// Whether `file` may be read and written, as it was opened.

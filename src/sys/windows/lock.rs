@@ -16,7 +16,7 @@ use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, ERROR_LOCK_VIOLATION};
+use windows_sys::Win32::Foundation::ERROR_LOCK_VIOLATION;
 use windows_sys::Win32::Storage::FileSystem::{
     LOCKFILE_EXCLUSIVE_LOCK, LOCKFILE_FAIL_IMMEDIATELY, LockFileEx, UnlockFileEx,
 };
@@ -154,7 +154,7 @@ fn lock_range(file: &File, id: LockId, mode: LockMode) -> io::Result<bool> {
     }
     let error = io::Error::last_os_error();
     match error.raw_os_error().map(|code| code as u32) {
-        Some(ERROR_LOCK_VIOLATION | ERROR_IO_PENDING) => Ok(false),
+        Some(ERROR_LOCK_VIOLATION) => Ok(false),
         _ => Err(error),
     }
 }

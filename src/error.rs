@@ -322,6 +322,9 @@ impl Error {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory => {
                 Self::NoSpace { subject, needed: 0, reason: format!("could not {doing} it ({source})") }
             }
+            io::ErrorKind::Unsupported => Self::unsupported(format!(
+                "{subject} is of a kind that can't be mapped (could not {doing} it)"
+            )),
             _ => Self::Io { doing: format!("{doing} {subject}"), source },
         }
     }

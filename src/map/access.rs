@@ -80,11 +80,6 @@ impl Access {
             Self::ReadWriteExecute => Rights::READ_WRITE_EXECUTE,
         }
     }
-
-    /// The access with this number, if there is one.
-    pub(crate) fn from_number(number: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|access| *access as u32 == number)
-    }
 }
 
 impl fmt::Display for Access {

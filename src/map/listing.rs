@@ -40,20 +40,7 @@ pub struct MapInfo {
 ///
 /// `Unsupported` on Windows, whose kernel does not tell this library's names from others'.
 pub fn list(scope: Scope, directory: Option<&Path>) -> Result<Vec<MapInfo>> {
-    let mut maps: Vec<MapInfo> = sys::list(scope, directory)?
-        .into_iter()
-        .map(|found| MapInfo {
-            name: found.name,
-            scope,
-            capacity: found.capacity,
-            allocated: found.allocated,
-            path: found.path,
-            created: found.created,
-            owner: found.owner,
-            mode: found.mode,
-            holders: found.holders,
-        })
-        .collect();
+    let mut maps = sys::list(scope, directory)?;
     maps.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(maps)
 }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::map::{Access, MapName, Rights};
 
+mod held;
+
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
@@ -74,14 +76,12 @@ pub(crate) struct Opened {
     pub(crate) created: bool,
 }
 
-/// Which of a section's locks: numbers, kept apart by the system's means (byte ranges, names).
+/// Which of a section's locks: numbers, kept apart by the system's means (byte ranges, names). 0 is for the
+/// system's own module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LockId(pub(crate) u64);
 
 impl LockId {
-    /// Held shared by every holder of a name.
-    #[cfg_attr(windows, expect(dead_code, reason = "the kernel counts holders there"))]
-    pub(crate) const LIFE: Self = Self(0);
     /// Held while a value in the plain layout is read (shared) or written (exclusive).
     pub(crate) const VALUE: Self = Self(1);
 }
@@ -115,15 +115,10 @@ pub(crate) fn poll<T>(
     }
 }
 
-/// A map that lives in a scope, as [`list`] finds it.
-#[derive(Debug)]
-pub(crate) struct Listed {
-    pub(crate) name: String,
-    pub(crate) capacity: u64,
-    pub(crate) allocated: u64,
-    pub(crate) path: Option<std::path::PathBuf>,
-    pub(crate) created: std::time::SystemTime,
-    pub(crate) owner: Option<u32>,
-    pub(crate) mode: Option<u32>,
-    pub(crate) holders: Option<Vec<u32>>,
+/// A number for a name where the system takes no such name as it is: 128 bits of FNV-1a (Fowler, Noll, Vo)
+/// over its UTF-8.
+pub(crate) fn name_hash(name: &str) -> u128 {
+    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    name.bytes().fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME))
 }

@@ -59,7 +59,17 @@ pub(super) fn describe(stat: &Stat) -> String {
         FileType::CharacterDevice | FileType::BlockDevice => "a device",
         FileType::Unknown => "something unknown",
     };
-    format!("{kind} of user {} with mode {:04o}", stat.st_uid, stat.st_mode & 0o7777)
+    format!("{kind} of user {} with mode {:04o}", stat.st_uid, permissions(stat))
+}
+
+/// The permission bits, with those for set-id and sticky.
+#[allow(
+    clippy::unnecessary_cast,
+    clippy::cast_lossless,
+    reason = "the field has 16 bits on macOS and 32 on Linux"
+)]
+pub(super) fn permissions(stat: &Stat) -> u32 {
+    stat.st_mode as u32 & 0o7777
 }
 
 pub(super) fn user_id() -> u32 {
@@ -151,7 +161,7 @@ impl ScopeDir {
         };
         let file = File::from(opened);
         let stat = rustix::fs::fstat(&file).map_err(|e| Error::from_io("inspect", subject(), e.into()))?;
-        let mode = stat.st_mode & 0o7777;
+        let mode = permissions(&stat);
         let wrong = match scope {
             Scope::User if stat.st_uid != user_id() => {
                 Some("names of this user must lie in its own directory")

@@ -25,17 +25,15 @@ pub(super) fn base_directories() -> Vec<PathBuf> {
     vec!["/dev/shm".into(), "/tmp".into()]
 }
 
-/// A file in memory that has no name.
-pub(super) fn anonymous_file(inheritable: bool) -> rustix::io::Result<File> {
+/// A file in memory that has no name. [`reopen`] works on it, so its second description is left for later.
+pub(super) fn anonymous_file(inheritable: bool) -> rustix::io::Result<(File, Option<File>)> {
     let flags = if inheritable { MemfdFlags::empty() } else { MemfdFlags::CLOEXEC };
-    rustix::fs::memfd_create("handover", flags).map(File::from)
+    rustix::fs::memfd_create("handover", flags).map(|fd| (File::from(fd), None))
 }
 
-/// Takes memory or disk for `len` bytes from `start`, so that writing to them can't fail later.
+/// Makes a file reach to `start + len`, which is beyond its end, and takes the memory or disk for the `len` bytes,
+/// so that writing to them can't fail later.
 pub(super) fn reserve(file: &File, start: u64, len: u64) -> rustix::io::Result<()> {
-    if len == 0 {
-        return Ok(());
-    }
     loop {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), start, len) {
             Err(Errno::INTR) => {}
@@ -44,6 +42,11 @@ pub(super) fn reserve(file: &File, start: u64, len: u64) -> rustix::io::Result<(
             other => return other,
         }
     }
+}
+
+/// Takes memory for a part of the file that has none.
+pub(super) fn reserve_within(file: &File, start: u64, len: u64) -> rustix::io::Result<()> {
+    reserve(file, start, len)
 }
 
 /// Gives the pages within a range back.

@@ -54,10 +54,10 @@ pub(crate) struct Section {
 
 impl Section {
     pub(crate) fn anonymous(request: Request) -> Result<Self> {
-        let file = os::anonymous_file(request.inheritable)
+        let (file, for_locks) = os::anonymous_file(request.inheritable)
             .map_err(|e| Error::from_io("create", Subject::Anonymous, e.into()))?;
         size_file(&file, 0, request.capacity, request.delay_allocate_pages, &Subject::Anonymous)?;
-        Ok(Self { file, data_offset: 0, hold: None, locks: RangeLocks::default() })
+        Ok(Self { file, data_offset: 0, hold: None, locks: RangeLocks::with_file(for_locks) })
     }
 
     pub(crate) fn named(place: Place<'_>, disposition: Disposition, request: Request) -> Result<Opened> {
@@ -134,9 +134,10 @@ impl Section {
         self.locks.is_held_elsewhere(&self.file, id)
     }
 
-    /// Takes memory for `len` bytes from `offset` of the map, so that writing to them can't fail.
+    /// Takes memory for `len` bytes from `offset` of the map, so that writing to them can't fail. Where there
+    /// was none they are zero after, and may be where there was.
     pub(crate) fn reserve(&self, offset: u64, len: u64, subject: &Subject) -> Result<()> {
-        os::reserve(&self.file, self.data_offset + offset, len).map_err(|e| match e {
+        os::reserve_within(&self.file, self.data_offset + offset, len).map_err(|e| match e {
             Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::FBIG => Error::NoSpace {
                 subject: subject.clone(),
                 needed: len,
@@ -231,15 +232,14 @@ fn size_file(file: &File, start: u64, capacity: u64, delay: bool, subject: &Subj
             "the file size limit of this process is {limit} bytes (RLIMIT_FSIZE); raise it with ulimit -f"
         )));
     }
-    rustix::fs::ftruncate(file, end)
-        .and_then(|()| if delay { Ok(()) } else { os::reserve(file, start, capacity) })
-        .map_err(|e| match e {
-            Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::FBIG | Errno::INVAL => no_space(format!(
-                "the file system that holds it has no room ({e}); free some, ask for less, or choose another \
+    let sized = if delay { rustix::fs::ftruncate(file, end) } else { os::reserve(file, start, capacity) };
+    sized.map_err(|e| match e {
+        Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::FBIG | Errno::INVAL => no_space(format!(
+            "the file system that holds it has no room ({e}); free some, ask for less, or choose another \
                  directory"
-            )),
-            _ => Error::from_io("reserve memory for", subject.clone(), e.into()),
-        })
+        )),
+        _ => Error::from_io("reserve memory for", subject.clone(), e.into()),
+    })
 }
 
 /// Whether `file` may be read and written, as it was opened.

@@ -22,23 +22,21 @@ use std::time::SystemTime;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::dirs::{self, ScopeDir, describe, user_id, with_locked};
+use super::dirs::{self, ScopeDir, describe, permissions, user_id, with_locked};
+use super::lock::{self, LIFE};
 use super::record::{DataPlace, Record};
-use super::{FileId, RangeLocks, Section, lock, os, set_inheritable, size_file};
+use super::{FileId, RangeLocks, Section, os, set_inheritable, size_file};
 use crate::error::{Error, Result, Subject};
-use crate::map::{Rights, Scope};
-use crate::sys::{Disposition, Listed, LockId, LockMode, Opened, Place, Request};
+use crate::map::{MapInfo, Rights, Scope};
+use crate::sys::{Disposition, LockMode, Opened, Place, Request, name_hash};
 
 const SUFFIX: &str = ".map";
 const NEW: &str = ".new-";
 
-/// The file name of a map: 128 bits of FNV-1a (Fowler, Noll, Vo) over the name's UTF-8, in lower-case hex.
-/// Two names that differ, even only by case, get two files on any file system; the record holds the full name.
+/// The file name of a map: the hash of its name in lower-case hex. Two names that differ, even only by case, get
+/// two files on any file system; the record holds the full name.
 fn file_name(name: &str) -> String {
-    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    let hash = name.bytes().fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
-    format!("{hash:032x}{SUFFIX}")
+    format!("{:032x}{SUFFIX}", name_hash(name))
 }
 
 fn is_map_file(name: &[u8]) -> bool {
@@ -69,7 +67,7 @@ impl Drop for NameHold {
             && let Ok(file) = open_file(dir, &self.file_name, false)
             && FileId::of(&file).is_ok_and(|id| id == self.id)
             // A forked child shares the description that was just closed, and with it the lock.
-            && lock::is_held(&file, LockId::LIFE).is_ok_and(|held| !held)
+            && lock::is_held(&file, LIFE).is_ok_and(|held| !held)
         {
             let _ = rustix::fs::unlinkat(dir.file(), &self.file_name, AtFlags::empty());
         }
@@ -139,7 +137,7 @@ fn look_up(dir: &ScopeDir, place: &Place<'_>, write: bool) -> Result<Found> {
             ),
         ));
     }
-    if lock::is_held(&file, LockId::LIFE).map_err(|e| Error::from_io("ask for the lock of", subject(), e))? {
+    if lock::is_held(&file, LIFE).map_err(|e| Error::from_io("ask for the lock of", subject(), e))? {
         return Ok(Found::Living(Living { record, file, id }));
     }
     match rustix::fs::unlinkat(dir.file(), &file_name, AtFlags::empty()) {
@@ -176,7 +174,7 @@ fn check_kind_and_owner(dir: &ScopeDir, place: &Place<'_>, file_name: &str, stat
             ),
         ));
     }
-    let mode = stat.st_mode & 0o7777;
+    let mode = permissions(stat);
     let allowed = match dir.scope() {
         Scope::User => mode & 0o7177 == 0,
         Scope::Global => GLOBAL_MODES.contains(&mode),
@@ -254,7 +252,7 @@ fn join(dir: &ScopeDir, place: &Place<'_>, living: Living, request: Request) -> 
 
 fn hold_life(lock_file: &File, inheritable: bool, subject: &Subject) -> Result<()> {
     set_inheritable(lock_file, inheritable)?;
-    match lock::try_lock(lock_file, LockId::LIFE, LockMode::Shared) {
+    match lock::try_lock(lock_file, LIFE, LockMode::Shared) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::SharingViolation { subject: subject.clone() }),
         Err(e) => Err(Error::from_io("lock", subject.clone(), e)),
@@ -462,7 +460,7 @@ fn sweep(dir: &ScopeDir, removed: &mut Vec<String>) {
             continue;
         }
         let Ok(file) = open_file(dir, name, false) else { continue };
-        if lock::is_held(&file, LockId::LIFE).unwrap_or(true) {
+        if lock::is_held(&file, LIFE).unwrap_or(true) {
             continue;
         }
         let map_name = match Record::read(&file) {
@@ -488,7 +486,7 @@ pub(crate) fn collect_garbage(scope: Scope, directory: Option<&Path>) -> Result<
 }
 
 /// The living maps of a scope that this user may look at.
-pub(crate) fn list(scope: Scope, directory: Option<&Path>) -> Result<Vec<Listed>> {
+pub(crate) fn list(scope: Scope, directory: Option<&Path>) -> Result<Vec<MapInfo>> {
     let found = with_locked(scope, directory, false, |dir| {
         let entries = Dir::read_from(dir.file()).map_err(|e| dirs::io("list", dir, e))?;
         let mut found = Vec::new();
@@ -499,7 +497,7 @@ pub(crate) fn list(scope: Scope, directory: Option<&Path>) -> Result<Vec<Listed>
             let Ok(name) = entry.file_name().to_str() else { continue };
             let Ok(file) = open_file(dir, name, false) else { continue };
             let (Ok(metadata), Ok(Ok(record))) = (file.metadata(), Record::read(&file)) else { continue };
-            if !metadata.is_file() || !lock::is_held(&file, LockId::LIFE).unwrap_or(false) {
+            if !metadata.is_file() || !lock::is_held(&file, LIFE).unwrap_or(false) {
                 continue;
             }
             found.push((metadata, record));
@@ -521,8 +519,9 @@ pub(crate) fn list(scope: Scope, directory: Option<&Path>) -> Result<Vec<Listed>
                     (Some(path), allocated)
                 }
             };
-            Listed {
+            MapInfo {
                 name: record.name,
+                scope,
                 capacity: record.capacity,
                 allocated,
                 path,

@@ -105,7 +105,8 @@ impl Record {
         }
         let (kind, offset, capacity) = (u32_at(12), u64_at(16), u64_at(24));
         let (name_len, path_len) = (u32_at(36) as usize, u32_at(48) as usize);
-        let Some(access) = Access::from_number(u32_at(32)) else { return Ok(Err("its access is no access")) };
+        let access = Access::ALL.into_iter().find(|access| *access as u32 == u32_at(32));
+        let Some(access) = access else { return Ok(Err("its access is no access")) };
         if name_len == 0 || name_len > NAME_BYTES_MAX || path_len > PATH_BYTES_MAX {
             return Ok(Err("the lengths in its record are impossible"));
         }

@@ -1,0 +1,384 @@
+//! What the kernel's sections and locks must do here, between handles and between processes.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::kernel;
+use crate::error::ErrorKind;
+use crate::map::{Access, MapName, MapOptions, MemoryMappedFile, OpenMode, Rights, Scope};
+use crate::sys::{Disposition, LockId, LockMode, Opened, Place, Request, Section};
+
+fn name(of: &str) -> String {
+    format!("handover-test-{}-{of}", std::process::id())
+}
+
+fn request(capacity: u64) -> Request {
+    Request {
+        capacity,
+        access: Access::ReadWrite,
+        rights: Rights::READ_WRITE,
+        delay_allocate_pages: false,
+        inheritable: false,
+    }
+}
+
+fn open(name: &str, disposition: Disposition) -> crate::Result<Opened> {
+    let name = MapName::parse(name, None)?;
+    let place = Place { name: &name, directory: None, mode: None, owner: None };
+    Section::named(place, disposition, request(5000))
+}
+
+/// A process that runs [`child`] of this test program.
+struct Other {
+    process: Child,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Other {
+    fn start(task: &str, name: &str) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "sys::windows::tests::child", "--nocapture", "--ignored"])
+            .env("HANDOVER_TASK", task)
+            .env("HANDOVER_NAME", name)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let mut other = Self { process, output };
+        other.wait_for("ready");
+        other
+    }
+
+    fn wait_for(&mut self, word: &str) {
+        let mut line = String::new();
+        while !line.trim_end().ends_with(word) {
+            line.clear();
+            assert_ne!(self.output.read_line(&mut line).unwrap(), 0, "the other process ended early");
+        }
+    }
+
+    fn end(mut self) {
+        writeln!(self.process.stdin.as_mut().unwrap()).unwrap();
+        assert!(self.process.wait().unwrap().success());
+    }
+
+    fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// What the other process does; it stays until a line comes.
+#[test]
+#[ignore = "part of other tests"]
+fn child() {
+    let (Ok(task), Ok(name)) = (std::env::var("HANDOVER_TASK"), std::env::var("HANDOVER_NAME")) else {
+        return;
+    };
+    let stay = || {
+        println!("\nready");
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+    };
+    match task.as_str() {
+        "hold" => {
+            let map = MemoryMappedFile::create_new(&name, 5000).unwrap();
+            map.create_view_accessor(0, 0).unwrap().write(4990, 7u8).unwrap();
+            stay();
+        }
+        "lock" => {
+            let opened = open(&name, Disposition::OpenExisting).unwrap();
+            assert!(opened.section.try_lock(LockId::VALUE, LockMode::Exclusive).unwrap());
+            stay();
+        }
+        other => panic!("no task {other}"),
+    }
+}
+
+#[test]
+fn a_name_lives_as_long_as_a_process_holds_it() {
+    for end in [Other::end, Other::kill] {
+        let name = name("lifetime");
+        let other = Other::start("hold", &name);
+        let refused = MemoryMappedFile::create_new(&name, 10).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
+        let map = MemoryMappedFile::create_or_open(&name, 10).unwrap();
+        assert!(!map.was_created());
+        assert_eq!(map.capacity(), 8192);
+        let view = map.create_view_accessor(0, 0).unwrap();
+        assert_eq!(view.read::<u8>(4990).unwrap(), 7);
+        end(other);
+        assert!(MemoryMappedFile::open_existing(&name).is_ok());
+        drop(map);
+        let gone = MemoryMappedFile::open_existing(&name).unwrap_err();
+        assert_eq!(gone.kind(), ErrorKind::NotFound, "{gone}");
+        // The view keeps the old bytes; the name starts anew.
+        let new = MemoryMappedFile::create_new(&name, 10).unwrap();
+        assert_eq!(new.create_view_accessor(0, 0).unwrap().read::<u8>(0).unwrap(), 0);
+        assert_eq!(view.read::<u8>(4990).unwrap(), 7);
+    }
+}
+
+#[test]
+fn a_lock_is_free_when_its_holder_dies() {
+    let folder = temporary("lock");
+    for on_file in [false, true] {
+        let name = name(if on_file { "lock-file" } else { "lock" });
+        let map = if on_file {
+            MapOptions::new()
+                .open_mode(OpenMode::OpenOrCreate)
+                .map_name(&name)
+                .create_from_file(folder.join("map"), 5000)
+        } else {
+            MemoryMappedFile::create_new(&name, 5000)
+        }
+        .unwrap();
+        let limit = Duration::from_millis(50);
+        let other = Other::start("lock", &name);
+        for mode in [LockMode::Shared, LockMode::Exclusive] {
+            let refused = map.lock(LockId::VALUE, mode, limit).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::TimedOut, "{refused}");
+        }
+        drop(map.lock(LockId(2), LockMode::Exclusive, limit).unwrap());
+        other.kill();
+        drop(map.lock(LockId::VALUE, LockMode::Exclusive, Duration::from_secs(5)).unwrap());
+        Other::start("lock", &name).end();
+    }
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn handles_of_one_process_exclude_each_other() {
+    let name = name("handles");
+    let first = open(&name, Disposition::CreateNew).unwrap().section;
+    let second = open(&name, Disposition::OpenExisting).unwrap().section;
+    let take = |section: &Section, mode| section.try_lock(LockId::VALUE, mode).unwrap();
+    assert!(take(&first, LockMode::Shared));
+    assert!(take(&first, LockMode::Shared));
+    assert!(!take(&first, LockMode::Exclusive));
+    assert!(!take(&second, LockMode::Exclusive));
+    first.unlock(LockId::VALUE);
+    assert!(!take(&second, LockMode::Exclusive));
+    first.unlock(LockId::VALUE);
+    // Any thread may let go.
+    std::thread::scope(|scope| scope.spawn(|| assert!(take(&second, LockMode::Exclusive))).join().unwrap());
+    assert!(!take(&first, LockMode::Shared));
+    second.unlock(LockId::VALUE);
+    assert!(take(&first, LockMode::Exclusive));
+    // A handle that is closed lets go of what it had.
+    drop(first);
+    assert!(take(&second, LockMode::Exclusive));
+}
+
+/// Windows does; Wine looks at a handle's rights alone.
+fn sections_keep_their_protection() -> bool {
+    let name = kernel::wide(&name("kept"));
+    let read_only = kernel::NewSection {
+        file: None,
+        name: Some(&name),
+        security: None,
+        capacity: 1,
+        access: Access::Read,
+        reserve_only: false,
+        inheritable: false,
+    };
+    let _section = kernel::create_section(&read_only).unwrap();
+    let all = kernel::open_section(&name, Rights::FULL_CONTROL.bits(), false).unwrap();
+    kernel::View::new(&all, Access::ReadWrite, 0, 1).is_err()
+}
+
+#[test]
+fn an_opened_map_has_the_access_it_was_created_with() {
+    for access in [Access::Read, Access::ReadWrite, Access::ReadExecute, Access::ReadWriteExecute] {
+        let name = name(&format!("access-{access}"));
+        let created = MapOptions::new().access(access).create_new(&name, 4096).unwrap();
+        let opened = MapOptions::new().rights(Rights::FULL_CONTROL).open_existing(&name).unwrap();
+        let mut maps = vec![&created];
+        if sections_keep_their_protection() {
+            assert_eq!(opened.access(), access);
+            maps.push(&opened);
+        }
+        for map in maps {
+            for view in Access::ALL {
+                let made = map.create_view_accessor_with(0, 0, view);
+                assert_eq!(made.is_ok(), access.allows_view(view), "{access} map, {view} view: {made:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_kernel_refuses_what_a_handle_has_no_right_to() {
+    let name = name("rights");
+    let _map = MemoryMappedFile::create_new(&name, 4096).unwrap();
+    let name = MapName::parse(&name, None).unwrap();
+    let place = Place { name: &name, directory: None, mode: None, owner: None };
+    let mut wish = request(0);
+    wish.rights = Rights::READ | Rights::READ_PERMISSIONS;
+    let opened = Section::named(place, Disposition::OpenExisting, wish).unwrap();
+    let refused = opened.section.map(0, 10, Access::ReadWrite, &name.subject()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::AccessDenied, "{refused}");
+    assert!(opened.section.map(0, 10, Access::Read, &name.subject()).is_ok());
+    // Rights that are good for no view open all the same.
+    wish.rights = Rights::DELETE;
+    let opened = Section::named(place, Disposition::OpenExisting, wish).unwrap();
+    assert_eq!(opened.capacity, 4096);
+}
+
+#[test]
+fn views_start_anywhere_and_share() {
+    let map = MemoryMappedFile::anonymous(200_000).unwrap();
+    let whole = map.create_view_accessor(0, 0).unwrap();
+    let part = map.create_view_accessor(70_001, 100).unwrap();
+    assert_eq!((part.capacity(), part.pointer_offset()), (100, 70_001 % 65_536));
+    whole.write(70_001, 9u8).unwrap();
+    assert_eq!(part.read::<u8>(0).unwrap(), 9);
+    let private = map.create_view_accessor_with(70_001, 1, Access::CopyOnWrite).unwrap();
+    private.write(0, 1u8).unwrap();
+    assert_eq!(part.read::<u8>(0).unwrap(), 9);
+    assert_eq!(map.create_view_accessor(200_000, 0).unwrap().capacity(), 0);
+}
+
+#[test]
+fn pages_that_were_delayed_are_there_in_views_and_counted_by_openers() {
+    let name = name("delayed");
+    let map = MapOptions::new().delay_allocate_pages(true).create_new(&name, 1 << 20).unwrap();
+    let part = map.create_view_accessor(0, 4096).unwrap();
+    part.write(0, 5u8).unwrap();
+    // A part is committed and the rest is not.
+    let opened = MemoryMappedFile::open_existing(&name).unwrap();
+    assert_eq!(opened.capacity(), 1 << 20);
+    let whole = opened.create_view_accessor(0, 0).unwrap();
+    assert_eq!(whole.read::<u8>(0).unwrap(), 5);
+    whole.write((1 << 20) - 1, 6u8).unwrap();
+    assert_eq!(map.create_view_accessor(0, 0).unwrap().read::<u8>((1 << 20) - 1).unwrap(), 6);
+}
+
+#[test]
+fn names_are_one_space_with_other_objects() {
+    let name = name("event");
+    let _event = kernel::create_token(&kernel::wide(&format!("Local\\{name}"))).unwrap().unwrap();
+    for result in [
+        MemoryMappedFile::open_existing(&name),
+        MemoryMappedFile::create_new(&name, 10),
+        MemoryMappedFile::create_or_open(&name, 10),
+    ] {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::WrongKind);
+    }
+}
+
+#[test]
+fn prefixes_are_those_of_the_kernel() {
+    let name = name("prefix");
+    let map = MemoryMappedFile::create_new(&name, 10).unwrap();
+    assert!(MemoryMappedFile::open_existing(&format!("Local\\{name}")).is_ok());
+    assert!(kernel::open_section(&kernel::wide(&name), Rights::READ.bits(), false).is_ok());
+    drop(map);
+    match MapOptions::new().scope(Scope::Global).create_new(&name, 10) {
+        Ok(_map) => assert!(MemoryMappedFile::open_existing(&format!("Global\\{name}")).is_ok()),
+        // Without the privilege.
+        Err(e) => assert_eq!(e.kind(), ErrorKind::AccessDenied),
+    }
+}
+
+#[test]
+fn what_windows_lacks_is_said() {
+    let options = MapOptions::new();
+    for options in [options.clone().directory("C:\\x"), options.clone().owned_by(1), options.file_mode(0o644)]
+    {
+        assert_eq!(options.create_new(&name("lacks"), 10).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+    assert_eq!(crate::map::list(Scope::User, None).unwrap_err().kind(), ErrorKind::Unsupported);
+    assert!(crate::map::collect_garbage(Scope::User, None).unwrap().is_empty());
+}
+
+fn temporary(of: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(name(of));
+    fs::create_dir(&folder).unwrap();
+    folder
+}
+
+#[test]
+fn files_are_mapped_grown_and_shared_for_reading_only() {
+    let folder = temporary("files");
+    let path = folder.join("map");
+    fs::write(&path, b"abc").unwrap();
+    let name = name("files");
+    let map = MapOptions::new().map_name(&name).create_from_file(&path, 1000).unwrap();
+    assert_eq!((map.capacity(), fs::metadata(&path).unwrap().len()), (1000, 1000));
+    let second = MemoryMappedFile::create_from_file(&path, 0).unwrap_err();
+    assert_eq!(second.kind(), ErrorKind::SharingViolation, "{second}");
+    let opened = open(&name, Disposition::OpenExisting).unwrap();
+    assert!(opened.section.is_on_file());
+    assert_eq!(opened.capacity, 4096);
+    let view = map.create_view_accessor(0, 0).unwrap();
+    assert_eq!(view.read::<u8>(0).unwrap(), b'a');
+    view.write(999, b'z').unwrap();
+    view.flush().unwrap();
+    drop((map, opened));
+    // The view keeps the memory, neither the name nor the file's handle.
+    assert!(open(&name, Disposition::OpenExisting).is_err());
+    // The map shared its file for reading only.
+    drop(fs::OpenOptions::new().write(true).open(&path).unwrap());
+    view.write(998, b'y').unwrap();
+    drop(view);
+    assert_eq!(fs::read(&path).unwrap()[998..], *b"yz");
+
+    for (read, write) in [(true, false), (true, true), (false, true)] {
+        let file = fs::OpenOptions::new().read(read).write(write).open(&path).unwrap();
+        assert_eq!(super::file_access(&file).unwrap(), (read, write));
+        assert_eq!(MemoryMappedFile::from_file(file, 0).is_ok(), read && write);
+    }
+    let missing = MemoryMappedFile::create_from_file(folder.join("none"), 0).unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    let new = MapOptions::new().open_mode(OpenMode::CreateNew);
+    assert_eq!(new.create_from_file(&path, 10).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(new.create_from_file(folder.join("new"), 0).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert!(!folder.join("new").exists());
+    drop(new.create_from_file(folder.join("new"), 10).unwrap());
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn handles_of_one_file_exclude_each_other() {
+    let folder = temporary("file-locks");
+    let path = folder.join("map");
+    fs::write(&path, [0; 100]).unwrap();
+    let open = || {
+        let file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        Section::from_file(file, request(100), None).unwrap()
+    };
+    let (first, second) = (open(), open());
+    let take = |section: &Section, mode| section.try_lock(LockId::VALUE, mode).unwrap();
+    assert!(take(&first, LockMode::Shared));
+    assert!(take(&second, LockMode::Shared));
+    second.unlock(LockId::VALUE);
+    assert!(!take(&second, LockMode::Exclusive));
+    drop(first);
+    assert!(take(&second, LockMode::Exclusive));
+    drop(second);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn running_out_is_an_error() {
+    let refused = MemoryMappedFile::create_new(&name("huge"), 1 << 46).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NoSpace, "{refused}");
+    let refused = MemoryMappedFile::create_new(&name("huge"), u64::MAX).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::OutOfRange, "{refused}");
+}
+
+#[test]
+fn only_the_creating_user_is_admitted() {
+    // The descriptor itself: another user is not at hand here.
+    assert!(kernel::Security::this_user().is_ok());
+    let token = kernel::wide(&format!("Local\\{}", name("token")));
+    let held = kernel::create_token(&token).unwrap();
+    assert!(held.is_some());
+    assert!(kernel::create_token(&token).unwrap().is_none());
+    drop(held);
+    assert!(kernel::create_token(&token).unwrap().is_some());
+}

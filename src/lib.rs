@@ -43,3 +43,8 @@ pub use map::{
     ViewAccessor, ViewStream, collect_garbage, list,
 };
 pub use mapper::{Auth, MapperOptions, MemoryMapper};
+
+/// The examples of README.md, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -4,6 +4,7 @@
 //! and on the tools of the Rust toolchain alone.
 
 mod commands;
+mod dependencies;
 mod portability;
 mod steps;
 mod toolchain;

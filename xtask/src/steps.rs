@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{commands, portability, toolchain};
+use crate::{commands, dependencies, portability, toolchain};
 
 /// One thing to check.
 pub(crate) struct Step {
@@ -49,6 +49,11 @@ pub(crate) const TEST: &[Step] = &[
         name: "portability",
         about: "what differs by system stands in src/sys alone",
         run: portability::check,
+    },
+    Step {
+        name: "dependencies",
+        about: "docs/dependencies.md gives a reason for each",
+        run: dependencies::check,
     },
     Step { name: "rust-version", about: "the stated minimum Rust version is enough", run: toolchain::check },
     Step {

@@ -29,24 +29,36 @@ const TASKS: &[Task] = &[
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let task = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["help" | "--help" | "-h"] => {
+    let (name, only) = match &arguments[..] {
+        [name, ..] if ["help", "--help", "-h"].contains(&name.as_str()) => {
             print!("{}", help());
             return ExitCode::SUCCESS;
         }
-        [name] => TASKS.iter().find(|task| task.name == name),
-        _ => None,
+        [name, only @ ..] => (name, only),
+        [] => {
+            eprint!("{}", help());
+            return ExitCode::from(2);
+        }
     };
-    let Some(task) = task else {
-        eprint!("{}", help());
+    let Some(task) = TASKS.iter().find(|task| task.name == *name) else {
+        eprint!("there is no task {name:?}\n\n{}", help());
         return ExitCode::from(2);
     };
-    if run(task) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if let Some(unknown) = only.iter().find(|only| task.steps.iter().all(|step| step.name != **only)) {
+        eprint!("task {name} has no step {unknown:?}\n\n{}", help());
+        return ExitCode::from(2);
+    }
+    let steps: Vec<&Step> = task
+        .steps
+        .iter()
+        .filter(|step| only.is_empty() || only.iter().any(|only| only == step.name))
+        .collect();
+    if run(task.name, &steps) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn help() -> String {
     use std::fmt::Write;
-    let mut text = "cargo xtask TASK\n\n".to_owned();
+    let mut text = "cargo xtask TASK [STEP…]: run a task, or only some of its steps\n\n".to_owned();
     let mut line = |name: &str, about: &str| {
         let _ = writeln!(text, "  {name:<8} {about}");
     };
@@ -60,11 +72,11 @@ fn help() -> String {
     text
 }
 
-/// Runs a task's steps; says whether all passed.
-fn run(task: &Task) -> bool {
+/// Runs steps in order; says whether all passed.
+fn run(task: &str, steps: &[&Step]) -> bool {
     let start = Instant::now();
-    for (at, step) in task.steps.iter().enumerate() {
-        println!("\n== [{}/{}] {}: {}", at + 1, task.steps.len(), step.name, step.about);
+    for (at, step) in steps.iter().enumerate() {
+        println!("\n== [{}/{}] {}: {}", at + 1, steps.len(), step.name, step.about);
         let _ = std::io::stdout().flush();
         let since = Instant::now();
         let outcome = (step.run)();
@@ -77,11 +89,6 @@ fn run(task: &Task) -> bool {
             }
         }
     }
-    println!(
-        "\n== {}: all {} steps passed in {:.1} s",
-        task.name,
-        task.steps.len(),
-        start.elapsed().as_secs_f32()
-    );
+    println!("\n== {task}: all {} steps passed in {:.1} s", steps.len(), start.elapsed().as_secs_f32());
     true
 }

@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use crate::{commands, dependencies, portability, toolchain};
 
@@ -69,9 +70,13 @@ pub(crate) const TEST: &[Step] = &[
     COMMANDS,
 ];
 
-/// The workspace's root.
+/// The workspace's root: as cargo says at run time, because two clones may share one folder for build results.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let own = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        PathBuf::from(own).parent().unwrap_or(Path::new(".")).to_owned()
+    })
 }
 
 pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {

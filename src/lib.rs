@@ -55,3 +55,8 @@ pub use mapper::{Auth, MapperOptions, MemoryMapper};
 #[cfg(feature = "test-steps")]
 #[doc(hidden)]
 pub use steps::{Step, on_step};
+
+/// The examples of README.md, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -116,6 +116,11 @@ impl MapperOptions {
         self.on(self.map.create_or_open(name, capacity)?)
     }
 
+    /// [`create_as`](Self::create_as), but `AlreadyExists` where the name has a living holder.
+    pub fn create_new_as<T, C: Codec<T>>(&self, name: &str, capacity: u64) -> Result<MemoryMapper<T, C>> {
+        self.on(self.map.create_new(name, capacity)?)
+    }
+
     /// [`open`](Self::open) with another codec.
     pub fn open_as<T, C: Codec<T>>(&self, name: &str) -> Result<MemoryMapper<T, C>> {
         let map = self.waiting(|| self.map.open_existing(name), || format!("a map named {name:?}"))?;

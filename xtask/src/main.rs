@@ -1,1 +1,94 @@
-fn main() {}
+//! The project's own tasks: `cargo xtask help` lists them.
+//!
+//! A task is a list of steps (`steps`), run in order up to the first that fails. Relies on the standard library
+//! and on the tools of the Rust toolchain alone.
+
+mod commands;
+mod dependencies;
+mod portability;
+mod steps;
+mod toolchain;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use steps::Step;
+
+/// What `cargo xtask NAME` does. A new task is a line here.
+struct Task {
+    name: &'static str,
+    about: &'static str,
+    steps: &'static [Step],
+}
+
+const TASKS: &[Task] = &[
+    Task { name: "test", about: "everything that must pass before a change is accepted", steps: steps::TEST },
+    Task { name: "readme", about: "run the commands shown in README.md and docs/", steps: steps::README },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (name, only) = match &arguments[..] {
+        [name, ..] if ["help", "--help", "-h"].contains(&name.as_str()) => {
+            print!("{}", help());
+            return ExitCode::SUCCESS;
+        }
+        [name, only @ ..] => (name, only),
+        [] => {
+            eprint!("{}", help());
+            return ExitCode::from(2);
+        }
+    };
+    let Some(task) = TASKS.iter().find(|task| task.name == *name) else {
+        eprint!("there is no task {name:?}\n\n{}", help());
+        return ExitCode::from(2);
+    };
+    if let Some(unknown) = only.iter().find(|only| task.steps.iter().all(|step| step.name != **only)) {
+        eprint!("task {name} has no step {unknown:?}\n\n{}", help());
+        return ExitCode::from(2);
+    }
+    let steps: Vec<&Step> = task
+        .steps
+        .iter()
+        .filter(|step| only.is_empty() || only.iter().any(|only| only == step.name))
+        .collect();
+    if run(task.name, &steps) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn help() -> String {
+    use std::fmt::Write;
+    let mut text = "cargo xtask TASK [STEP…]: run a task, or only some of its steps\n\n".to_owned();
+    let mut line = |name: &str, about: &str| {
+        let _ = writeln!(text, "  {name:<8} {about}");
+    };
+    for task in TASKS {
+        line(task.name, task.about);
+        for step in task.steps {
+            line("", &format!("- {}: {}", step.name, step.about));
+        }
+    }
+    line("help", "this text");
+    text
+}
+
+/// Runs steps in order; says whether all passed.
+fn run(task: &str, steps: &[&Step]) -> bool {
+    let start = Instant::now();
+    for (at, step) in steps.iter().enumerate() {
+        println!("\n== [{}/{}] {}: {}", at + 1, steps.len(), step.name, step.about);
+        let _ = std::io::stdout().flush();
+        let since = Instant::now();
+        let outcome = (step.run)();
+        let took = since.elapsed().as_secs_f32();
+        match outcome {
+            Ok(()) => println!("== {} passed in {took:.1} s", step.name),
+            Err(why) => {
+                println!("== {} FAILED after {took:.1} s: {why}", step.name);
+                return false;
+            }
+        }
+    }
+    println!("\n== {task}: all {} steps passed in {:.1} s", steps.len(), start.elapsed().as_secs_f32());
+    true
+}

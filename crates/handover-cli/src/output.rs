@@ -1,0 +1,96 @@
+//! Where words go: values to standard output alone, talk to standard error.
+//!
+//! Nobody reading (a broken pipe) is not an error on either. Colours appear only on a terminal, and not
+//! where `NO_COLOR` is set. All subcommands rely on it.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::Failure;
+
+pub(crate) const BOLD: Style = Style::new().bold();
+pub(crate) const DIM: Style = Style::new().dimmed();
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// `text` in a style.
+pub(crate) fn styled(style: Style, text: impl Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// Writes to standard output.
+pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    written(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+/// Writes text with styles to standard output; they are left out where they don't belong.
+pub(crate) fn print_styled(text: &str) -> Result<(), Failure> {
+    let mut out = anstream::stdout().lock();
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::other(format!("could not write to standard output: {e}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a person reads standard output.
+pub(crate) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// A line of talk.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+/// A line about what went wrong.
+pub(crate) fn error(text: &str) {
+    say(&format!("{}: {text}", styled(BAD, "handover")));
+}
+
+/// A size for people: `52 B`, `64 KiB`, `1.5 MiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let power = bytes.ilog2() / 10;
+    let number = bytes as f64 / (1u64 << (10 * power)) as f64;
+    let unit = UNITS[power as usize - 1];
+    if number.fract() == 0.0 { format!("{number} {unit}") } else { format!("{number:.1} {unit}") }
+}
+
+/// A name as it can be shown: without characters that a terminal would obey, and on one line.
+pub(crate) fn printable(name: &str) -> String {
+    let quoted = format!("{name:?}");
+    quoted[1..quoted.len() - 1].replace("\\\"", "\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        assert_eq!(size(0), "0 B");
+        assert_eq!(size(1023), "1023 B");
+        assert_eq!(size(65536), "64 KiB");
+        assert_eq!(size(65536 + 4096), "68 KiB");
+        assert_eq!(size(3 << 19), "1.5 MiB");
+        assert_eq!(size(u64::MAX), "16 EiB");
+    }
+
+    #[test]
+    fn names_do_not_speak_to_the_terminal() {
+        assert_eq!(printable("plain name 😀"), "plain name 😀");
+        assert_eq!(printable("a\tb\u{7}\n\"q\""), "a\\tb\\u{7}\\n\"q\"");
+    }
+}

@@ -1,0 +1,146 @@
+//! The steps that tasks consist of.
+//!
+//! A step either passes or says in one line why it did not. What a tool prints goes straight to the terminal.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use crate::{commands, dependencies, portability, toolchain};
+
+/// One thing to check.
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) run: fn() -> Result<(), String>,
+}
+
+const COMMANDS: Step = Step {
+    name: "commands",
+    about: "the commands shown in README.md and docs/ do what is shown",
+    run: commands::check,
+};
+
+pub(crate) const README: &[Step] = &[COMMANDS];
+
+pub(crate) const TEST: &[Step] = &[
+    Step { name: "format", about: "cargo fmt", run: || cargo(&["fmt", "--all", "--check"], &[]) },
+    Step {
+        name: "lints",
+        about: "cargo clippy, warnings denied",
+        run: || {
+            cargo(
+                &["clippy", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"],
+                &[],
+            )
+        },
+    },
+    Step {
+        name: "docs",
+        about: "cargo doc, warnings denied",
+        run: || {
+            cargo(
+                &["doc", "--no-deps", "--workspace", "--all-features"],
+                &[("RUSTDOCFLAGS", "--deny warnings")],
+            )
+        },
+    },
+    Step {
+        name: "portability",
+        about: "what differs by system stands in src/sys alone",
+        run: portability::check,
+    },
+    Step {
+        name: "dependencies",
+        about: "docs/dependencies.md gives a reason for each",
+        run: dependencies::check,
+    },
+    Step { name: "rust-version", about: "the stated minimum Rust version is enough", run: toolchain::check },
+    Step {
+        name: "tests",
+        about: "cargo test",
+        run: || cargo(&["test", "--workspace", "--all-targets", "--all-features"], &[]),
+    },
+    Step {
+        name: "doctests",
+        about: "the examples in the documentation and in README.md",
+        run: || cargo(&["test", "--workspace", "--doc", "--all-features"], &[]),
+    },
+    COMMANDS,
+];
+
+/// The workspace's root: as cargo says at run time, because two clones may share one folder for build results.
+pub(crate) fn root() -> &'static Path {
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let own = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        PathBuf::from(own).parent().unwrap_or(Path::new(".")).to_owned()
+    })
+}
+
+pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    run(Command::new(program).args(arguments).envs(environment.iter().copied()))
+}
+
+/// Runs a tool in the workspace's root, without standard input.
+pub(crate) fn run(command: &mut Command) -> Result<(), String> {
+    let shown = shown(command);
+    println!("$ {shown}");
+    let status = command
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .status()
+        .map_err(|e| format!("'{shown}' could not be started: {e}"))?;
+    if status.success() { Ok(()) } else { Err(format!("'{shown}' ended with {status}")) }
+}
+
+/// Runs a tool in the workspace's root and gives its standard output.
+pub(crate) fn output(command: &mut Command) -> Result<String, String> {
+    let shown = shown(command);
+    let output = command
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| format!("'{shown}' could not be started: {e}"))?;
+    if !output.status.success() {
+        return Err(format!(
+            "'{shown}' ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        ));
+    }
+    String::from_utf8(output.stdout).map_err(|e| format!("'{shown}' wrote what is no text: {e}"))
+}
+
+fn shown(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_stem().unwrap_or_default();
+    std::iter::once(program)
+        .chain(command.get_args())
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The files under `folder` whose names end in `.extension`, sorted; build results are left out.
+pub(crate) fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        for entry in entries {
+            let path = entry.map_err(|e| format!("{}: {e}", folder.display()))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path.is_dir() {
+                if name != "target" && !name.starts_with('.') {
+                    folders.push(path);
+                }
+            } else if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}

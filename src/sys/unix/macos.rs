@@ -43,6 +43,11 @@ pub(super) fn anonymous_file(inheritable: bool) -> rustix::io::Result<File> {
     }
 }
 
+/// Anonymous maps lie on disk here, which has a limit of its own.
+pub(super) fn available_memory() -> Option<u64> {
+    None
+}
+
 /// Takes disk for `len` bytes from `start`, so that writing to them can't fail later.
 pub(super) fn reserve(file: &File, start: u64, len: u64) -> rustix::io::Result<()> {
     if len == 0 {

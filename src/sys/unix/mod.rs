@@ -51,6 +51,22 @@ pub(crate) struct Section {
 
 impl Section {
     pub(crate) fn anonymous(request: Request) -> Result<Self> {
+        // Unlike a mounted file system, a file in memory has no limit: reserving more than there is would make
+        // the system end processes at random.
+        if !request.delay_allocate_pages
+            && let Some(available) = os::available_memory()
+            && request.capacity > available
+            && i64::try_from(request.capacity).is_ok()
+        {
+            return Err(Error::NoSpace {
+                subject: Subject::Anonymous,
+                needed: request.capacity,
+                reason: format!(
+                    "this system has {available} bytes of memory left; ask for less, or delay the allocation of \
+                     pages"
+                ),
+            });
+        }
         let file = os::anonymous_file(request.inheritable)
             .map_err(|e| Error::from_io("create", Subject::Anonymous, e.into()))?;
         size_file(&file, 0, request.capacity, request.delay_allocate_pages, &Subject::Anonymous)?;

@@ -1,4 +1,5 @@
 //! What the contract tests share: a directory of their own for names, and what an error says.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use handover::{Error, ErrorKind, MapOptions, Result};
 use tempfile::TempDir;

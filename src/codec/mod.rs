@@ -33,11 +33,11 @@ pub trait Codec<T> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
 
-/// UTF-8 text as it is.
+/// UTF-8 text as it is. In the plain layout NULs at both ends are lost.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Text;
 
-/// Bytes as they are.
+/// Bytes as they are. In the plain layout zero bytes at both ends are lost, and the first one can't be 0xFF.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bytes;
 

@@ -62,7 +62,17 @@ pub struct MemoryMappedFile {
     subject: Subject,
     /// Whether the bytes lie in a file of the user's.
     on_file: bool,
+    /// Whether this handle keeps off those who want the file alone.
+    shares_file: bool,
     created: bool,
+}
+
+impl Drop for MemoryMappedFile {
+    fn drop(&mut self) {
+        if self.shares_file {
+            self.section.stop_sharing_file();
+        }
+    }
 }
 
 impl MemoryMappedFile {
@@ -285,7 +295,16 @@ impl MemoryMappedFile {
         let Opened { section, capacity, protection, created } =
             Section::named(options.place(name), disposition, request)?;
         let on_file = section.is_on_file();
-        Ok(Self { section, capacity, rights, protection, subject: name.subject(), on_file, created })
+        Ok(Self {
+            section,
+            capacity,
+            rights,
+            protection,
+            subject: name.subject(),
+            on_file,
+            shares_file: false,
+            created,
+        })
     }
 
     pub(crate) fn anonymous_with(capacity: u64, options: &MapOptions) -> Result<Self> {
@@ -302,6 +321,7 @@ impl MemoryMappedFile {
             protection: access,
             subject: Subject::Anonymous,
             on_file: false,
+            shares_file: false,
             created: true,
         })
     }
@@ -310,11 +330,18 @@ impl MemoryMappedFile {
         let name = options.parsed_map_name()?;
         check_file_access(options.access)?;
         let write = !matches!(options.access, Access::Read | Access::ReadExecute);
+        if !write && matches!(options.open_mode, OpenMode::CreateNew | OpenMode::Create) {
+            return Err(Error::invalid(
+                "open mode",
+                format!("it makes an empty file, and a {} map can't make it grow", options.access),
+            ));
+        }
         let (file, created) = sys::open_file(path, options.open_mode, write)?;
-        let map = Self::on_file(file, Subject::Path(path.to_owned()), capacity, name.as_ref(), options);
+        let map = Self::on_file(file, Subject::Path(path.to_owned()), capacity, name.as_ref(), options, true);
         match map {
             Ok(mut map) => {
                 map.created = created;
+                map.shares_file = true;
                 Ok(map)
             }
             Err(error) => {
@@ -336,24 +363,18 @@ impl MemoryMappedFile {
             Access::Read | Access::CopyOnWrite => read,
             _ => read && write,
         };
-        if !enough {
-            return Err(Error::denied(
-                subject,
-                format!(
-                    "the file was not opened for what a {} map does; open it for reading and writing",
-                    options.access
-                ),
-            ));
-        }
-        Self::on_file(file, subject, capacity, name.as_ref(), options)
+        Self::on_file(file, subject, capacity, name.as_ref(), options, enough)
     }
 
+    /// `may_map`: whether the file was opened for what the map does. It is asked for after the sizes, as the
+    /// system would do it.
     fn on_file(
         file: File,
         subject: Subject,
         capacity: u64,
         name: Option<&MapName>,
         options: &MapOptions,
+        may_map: bool,
     ) -> Result<Self> {
         let access = options.access;
         let metadata = file.metadata().map_err(|e| Error::from_io("inspect", subject.clone(), e))?;
@@ -384,9 +405,25 @@ impl MemoryMappedFile {
                     format!("{wanted} bytes; {subject} has {length}, and a map covers the whole file"),
                 ));
             }
-            if wanted > length {
-                sys::grow_file(&file, length, wanted, options.delay_allocate_pages, &subject)?;
+        }
+        if !may_map {
+            return Err(Error::denied(
+                subject,
+                format!(
+                    "the file was not opened for what a {access} map does; open it for reading and writing"
+                ),
+            ));
+        }
+        if sized && wanted > length {
+            let (_, write) =
+                sys::file_access(&file).map_err(|e| Error::from_io("inspect", subject.clone(), e))?;
+            if !write {
+                return Err(Error::denied(
+                    subject,
+                    format!("it has {length} bytes and was opened for reading, so it can't grow to {wanted}"),
+                ));
             }
+            sys::grow_file(&file, length, wanted, options.delay_allocate_pages, &subject)?;
         }
         let place = name.map(|name| options.place(name));
         let section = Section::from_file(file, options.request(wanted), place)?;
@@ -398,6 +435,7 @@ impl MemoryMappedFile {
             protection: access,
             subject,
             on_file: true,
+            shares_file: false,
             created: false,
         })
     }

@@ -45,6 +45,15 @@ impl Plain {
     }
 
     pub(super) fn write(&self, bytes: &[u8]) -> Result<()> {
+        if bytes.first() == Some(&UNDER_WAY) {
+            return Err(Error::Encode {
+                codec: "bytes in the plain layout",
+                reason:
+                    "they start with 0xFF, which there marks a value that is being written; put another byte \
+                         before them"
+                        .to_owned(),
+            });
+        }
         let (size, capacity) = (bytes.len() as u64, self.capacity());
         if size > capacity {
             return Err(Error::ValueTooLarge { size, capacity });

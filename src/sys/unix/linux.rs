@@ -31,6 +31,16 @@ pub(super) fn anonymous_file(inheritable: bool) -> rustix::io::Result<(File, Opt
     rustix::fs::memfd_create("handover", flags).map(|fd| (File::from(fd), None))
 }
 
+/// Bytes of memory and swap that can be had without taking them from another program, if the system tells.
+pub(super) fn available_memory() -> Option<u64> {
+    let table = fs::read_to_string("/proc/meminfo").ok()?;
+    let bytes = |field: &str| {
+        let line = table.lines().find_map(|line| line.strip_prefix(field))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    };
+    Some(bytes("MemAvailable:")? + bytes("SwapFree:").unwrap_or(0))
+}
+
 /// Makes a file reach to `start + len`, which is beyond its end, and takes the memory or disk for the `len` bytes,
 /// so that writing to them can't fail later.
 pub(super) fn reserve(file: &File, start: u64, len: u64) -> rustix::io::Result<()> {

@@ -55,6 +55,11 @@ pub(super) fn anonymous_file(inheritable: bool) -> rustix::io::Result<(File, Opt
     }
 }
 
+/// Anonymous maps lie on disk here, which has a limit of its own.
+pub(super) fn available_memory() -> Option<u64> {
+    None
+}
+
 /// Makes a file reach to `start + len`, which is beyond its end, and takes the disk for it, so that writing can't
 /// fail later.
 pub(super) fn reserve(file: &File, start: u64, len: u64) -> rustix::io::Result<()> {

@@ -42,8 +42,8 @@ fn view_alignment() -> u64 {
 /// Something that can be mapped.
 #[derive(Debug)]
 pub(crate) struct Section {
-    /// The descriptor that is mapped. No lock is ever taken through it: a mapping keeps its open file
-    /// description alive, and a lock would outlive the handle with it.
+    /// The descriptor that is mapped. No lock is taken through it but that of [`open_file`]: a mapping keeps
+    /// its open file description alive, and a lock would outlive the handle with it.
     file: File,
     /// Where byte 0 of the map lies in the file.
     data_offset: u64,
@@ -54,6 +54,22 @@ pub(crate) struct Section {
 
 impl Section {
     pub(crate) fn anonymous(request: Request) -> Result<Self> {
+        // Unlike a mounted file system, a file in memory has no limit: reserving more than there is would make
+        // the system end processes at random.
+        if !request.delay_allocate_pages
+            && let Some(available) = os::available_memory()
+            && request.capacity > available
+            && i64::try_from(request.capacity).is_ok()
+        {
+            return Err(Error::NoSpace {
+                subject: Subject::Anonymous,
+                needed: request.capacity,
+                reason: format!(
+                    "this system has {available} bytes of memory left; ask for less, or delay the allocation of \
+                     pages"
+                ),
+            });
+        }
         let (file, for_locks) = os::anonymous_file(request.inheritable)
             .map_err(|e| Error::from_io("create", Subject::Anonymous, e.into()))?;
         size_file(&file, 0, request.capacity, request.delay_allocate_pages, &Subject::Anonymous)?;
@@ -112,6 +128,12 @@ impl Section {
         let base = NonNull::new(base.cast::<u8>())
             .ok_or_else(|| Error::Io { doing: format!("map {subject}"), source: io::Error::other("at 0") })?;
         Ok(Mapping { base, mapped, skip, len })
+    }
+
+    /// Lets go of the file that [`open_file`] gave: its lock would live on with the views, which keep the open
+    /// file description alive.
+    pub(crate) fn stop_sharing_file(&self) {
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
 
     /// Whether the bytes lie in a file of the user's.
@@ -220,10 +242,17 @@ impl Drop for Mapping {
 
 /// Gives `file` the length `start + capacity` and, unless `delay`, the memory for all bytes from `start`.
 fn size_file(file: &File, start: u64, capacity: u64, delay: bool, subject: &Subject) -> Result<()> {
-    let end = start.checked_add(capacity).filter(|end| i64::try_from(*end).is_ok()).ok_or_else(|| {
-        Error::out_of_range("capacity", format!("{capacity} bytes; a file can't have as many"))
-    })?;
+    if i64::try_from(capacity).is_err() {
+        return Err(Error::out_of_range(
+            "capacity",
+            format!("{capacity} bytes; at most {} are possible", i64::MAX),
+        ));
+    }
     let no_space = |reason: String| Error::NoSpace { subject: subject.clone(), needed: capacity, reason };
+    let end = start
+        .checked_add(capacity)
+        .filter(|end| i64::try_from(*end).is_ok())
+        .ok_or_else(|| no_space("no file can be as long; ask for less".to_owned()))?;
     // Going over RLIMIT_FSIZE would raise SIGXFSZ, which ends the process.
     if let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Fsize).current
         && end > limit
@@ -262,6 +291,7 @@ fn set_inheritable(file: &File, inheritable: bool) -> Result<()> {
 /// Opens a file to map and keeps off those who want it alone. Gives the file and whether it was created.
 pub(crate) fn open_file(path: &Path, mode: OpenMode, write: bool) -> Result<(File, bool)> {
     let subject = || Subject::Path(path.to_owned());
+    let directory = || Error::denied(subject(), "it is a directory; give the path of a file");
     let open = |create_new: bool| {
         std::fs::OpenOptions::new()
             .read(true)
@@ -281,16 +311,24 @@ pub(crate) fn open_file(path: &Path, mode: OpenMode, write: bool) -> Result<(Fil
             Ok(file) => break (file, false),
             Err(e) if e.kind() == io::ErrorKind::NotFound && mode != OpenMode::Open => match open(true) {
                 Ok(file) => break (file, true),
-                // Somebody created it between the two calls.
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && mode != OpenMode::CreateNew => {}
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && mode != OpenMode::CreateNew => {
+                    if path.is_symlink() && !path.exists() {
+                        return Err(Error::wrong_kind(
+                            subject(),
+                            "it is a symbolic link that leads nowhere; create what it leads to, or remove it",
+                        ));
+                    }
+                    // Somebody created it between the two calls.
+                }
                 Err(e) => return Err(Error::from_io("create", subject(), e)),
             },
+            Err(e) if e.kind() == io::ErrorKind::IsADirectory => return Err(directory()),
             Err(e) => return Err(Error::from_io("open", subject(), e)),
         }
     };
     let kind = file.metadata().map_err(|e| Error::from_io("inspect", subject(), e))?.file_type();
     if kind.is_dir() {
-        return Err(Error::denied(subject(), "it is a directory; give the path of a file"));
+        return Err(directory());
     }
     // .NET's FileShare.None is an exclusive flock; this one is shared and conflicts with no other.
     // Other errors: a file system without such locks, where nobody can have it alone.

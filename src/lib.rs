@@ -51,7 +51,7 @@ pub use map::{
     ViewAccessor, ViewStream, collect_garbage, list,
 };
 #[cfg(not(loom))]
-pub use mapper::{Auth, MapperOptions, MemoryMapper};
+pub use mapper::{Auth, Change, Lease, MapperOptions, MemoryMapper, TypeName, Watch};
 #[cfg(feature = "test-steps")]
 #[doc(hidden)]
 pub use steps::{Step, on_step};

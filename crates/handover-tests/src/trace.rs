@@ -18,15 +18,6 @@ pub struct Stopped<'a> {
     pub call: u64,
 }
 
-/// What came of sending a command to be stopped.
-#[derive(Debug)]
-pub enum Sent<'a> {
-    /// It stands before the system call that was asked for.
-    Stopped(Stopped<'a>),
-    /// It made fewer calls and was carried out: the reply can be read.
-    Done,
-}
-
 /// Where to stop; all count from 0.
 #[derive(Clone, Copy, Debug)]
 pub enum Before {
@@ -51,8 +42,8 @@ enum Event {
     Other,
 }
 
-/// Sends `command` and stops the actor where `before` says.
-pub fn send_stopped<'a>(actor: &'a mut Actor, command: &Command, before: Before) -> Sent<'a> {
+/// Sends `command` and stops the actor where `before` says. `None`: it never came there, and was carried out.
+pub fn send_stopped<'a>(actor: &'a mut Actor, command: &Command, before: Before) -> Option<Stopped<'a>> {
     let tracer = Tracer::attach(actor);
     tracer.actor.send(command);
     let (mut calls, mut tries, mut locks) = (0, 0, 0);
@@ -66,7 +57,7 @@ pub fn send_stopped<'a>(actor: &'a mut Actor, command: &Command, before: Before)
                     continue;
                 }
                 if call == libc::SYS_write as u64 && first == 1 {
-                    return Sent::Done;
+                    return None;
                 }
                 let locking = call == libc::SYS_flock as u64 && second & libc::LOCK_EX as u64 != 0;
                 let here = match before {
@@ -75,7 +66,7 @@ pub fn send_stopped<'a>(actor: &'a mut Actor, command: &Command, before: Before)
                     Before::UsingLock(place) => has_lock && locks == place + 1,
                 };
                 if here {
-                    return Sent::Stopped(Stopped { tracer, has_lock, call });
+                    return Some(Stopped { tracer, has_lock, call });
                 }
                 calls += 1;
                 tries += usize::from(locking);

@@ -482,6 +482,9 @@ fn sweep(dir: &ScopeDir, removed: &mut Vec<String>) {
 
 /// Deletes what holders that were killed left in a scope; gives the names.
 pub(crate) fn collect_garbage(scope: Scope, directory: Option<&Path>) -> Result<Vec<String>> {
+    if scope == Scope::Global {
+        dirs::remove_aside(directory)?;
+    }
     let removed = with_locked(scope, directory, false, |dir| {
         let mut removed = Vec::new();
         sweep(dir, &mut removed);

@@ -24,7 +24,7 @@ use rustix::io::Errno;
 
 use super::dirs::{self, ScopeDir, describe, user_id, with_locked};
 use super::record::{DataPlace, Record};
-use super::{FileId, RangeLocks, Section, lock, os, set_inheritable, size_file};
+use super::{FileId, RangeLocks, Section, check_size_limit, lock, os, set_inheritable, size_file};
 use crate::error::{Error, Result, Subject};
 use crate::map::{Rights, Scope};
 use crate::sys::{Disposition, Listed, LockId, LockMode, Opened, Place, Request};
@@ -389,6 +389,8 @@ fn give_name(
     request: Request,
     record: &Record,
 ) -> Result<Opened> {
+    // A map on a file has nothing but its record here, and nobody has looked at the limit yet.
+    check_size_limit(record.len(), record.len(), &place.name.subject())?;
     record.write(&new.file).map_err(|e| match e.kind() {
         io::ErrorKind::StorageFull => Error::NoSpace {
             subject: place.name.subject(),

@@ -451,7 +451,7 @@ pub(super) fn link(place: Place<'_>, file: &File, request: Request) -> Result<Na
     Ok(opened.section.hold.unwrap_or_else(|| unreachable!("made with a name")))
 }
 
-/// Deletes leftovers of this user (for root: of all users) and adds their names to `removed`. Under the
+/// Deletes leftovers of this user (for root in the global scope: of all users) and adds their names to `removed`. Under the
 /// directory's lock. What can't be looked at is left alone.
 fn sweep(dir: &ScopeDir, removed: &mut Vec<String>) {
     let Ok(entries) = Dir::read_from(dir.file()) else { return };
@@ -462,7 +462,7 @@ fn sweep(dir: &ScopeDir, removed: &mut Vec<String>) {
             continue;
         }
         let Ok(stat) = rustix::fs::statat(dir.file(), name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-        let ours = stat.st_uid == user_id() || user_id() == 0;
+        let ours = stat.st_uid == user_id() || user_id() == 0 && dir.scope() == Scope::Global;
         if !ours || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink != 1 {
             continue;
         }

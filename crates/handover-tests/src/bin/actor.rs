@@ -186,41 +186,51 @@ fn threads_agree(threads: u32, rounds: u32, name: &str) -> Answer {
     let created = AtomicU64::new(0);
     // The tokens of the maps that are certainly held.
     let held = Mutex::new(Vec::<u32>::new());
-    let run = || -> Result<(), Failure> {
-        for round in 0..rounds {
-            let opened = match round % 3 {
-                0 => MemoryMappedFile::open_existing(name),
-                1 => MemoryMappedFile::create_new(name, 64),
-                _ => MemoryMappedFile::create_or_open(name, 64),
-            };
-            let map = match opened {
-                Ok(map) => map,
-                Err(e) if round % 3 == 0 && e.kind() == ErrorKind::NotFound => continue,
-                Err(e) if round % 3 == 1 && e.kind() == ErrorKind::AlreadyExists => continue,
-                Err(e) => return Err(library(&e)),
-            };
-            created.fetch_add(map.was_created().into(), Ordering::Relaxed);
-            let view = map.create_view_accessor(0, 0).map_err(|e| library(&e))?;
-            let own = tokens.fetch_add(1, Ordering::Relaxed) + 1;
-            let word = view.atomic::<AtomicU32>(0).map_err(|e| library(&e))?;
-            let token = match word.compare_exchange(0, own, Ordering::SeqCst, Ordering::SeqCst) {
-                Ok(_) => own,
-                Err(there) => there,
-            };
-            {
-                let mut held = held.lock().expect("no thread panics");
-                held.push(token);
-                if held.iter().any(|other| *other != token) {
-                    let message = format!("threads hold different maps at one time: {held:?}");
-                    return Err(Failure { kind: "Race".to_owned(), message });
-                }
-            }
-            std::thread::yield_now();
+    let together = std::sync::Barrier::new(threads as usize);
+    let turn = |round: u32| -> Result<(), Failure> {
+        let opened = match round % 3 {
+            0 => MemoryMappedFile::open_existing(name),
+            1 => MemoryMappedFile::create_new(name, 64),
+            _ => MemoryMappedFile::create_or_open(name, 64),
+        };
+        let map = match opened {
+            Ok(map) => map,
+            Err(e) if round.is_multiple_of(3) && e.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(e) if round % 3 == 1 && e.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            Err(e) => return Err(library(&e)),
+        };
+        created.fetch_add(map.was_created().into(), Ordering::Relaxed);
+        let view = map.create_view_accessor(0, 0).map_err(|e| library(&e))?;
+        let own = tokens.fetch_add(1, Ordering::Relaxed) + 1;
+        let word = view.atomic::<AtomicU32>(0).map_err(|e| library(&e))?;
+        let token = match word.compare_exchange(0, own, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => own,
+            Err(there) => there,
+        };
+        {
             let mut held = held.lock().expect("no thread panics");
-            let at = held.iter().position(|other| *other == token).expect("it was put in");
-            held.swap_remove(at);
+            held.push(token);
+            if held.iter().any(|other| *other != token) {
+                let message = format!("threads hold different maps at one time: {held:?}");
+                return Err(Failure { kind: "Race".to_owned(), message });
+            }
         }
+        std::thread::yield_now();
+        let mut held = held.lock().expect("no thread panics");
+        let at = held.iter().position(|other| *other == token).expect("it was put in");
+        held.swap_remove(at);
         Ok(())
+    };
+    let run = || {
+        let mut result = Ok(());
+        for round in 0..rounds {
+            // From time to time nobody holds it, so that the next map is another.
+            if round.is_multiple_of(9) {
+                together.wait();
+            }
+            result = result.and(turn(round));
+        }
+        result
     };
     let results: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();

@@ -31,6 +31,7 @@ pub(crate) type Value = Zeroizing<Vec<u8>>;
 struct Raw;
 
 impl Codec<Value> for Raw {
+    const ID: u32 = 0;
     const NAME: &'static str = "bytes";
 
     fn encode(value: &Value) -> Result<Value> {
@@ -143,7 +144,7 @@ pub(crate) fn put(name: &str, place: &Place, creation: Creation, value: &Value) 
     if let Some(mode) = creation.mode {
         map = map.file_mode(mode);
     }
-    let options = MapperOptions::new().map(map);
+    let options = MapperOptions::new().plain().map(map);
     let capacity = creation.capacity_for(value);
     let mapper: MemoryMapper<Value, Raw> = if creation.new {
         options.create_new_as(name, capacity)?
@@ -158,7 +159,7 @@ pub(crate) fn put(name: &str, place: &Place, creation: Creation, value: &Value) 
 pub(crate) fn put_file(path: &Path, creation: Creation, value: &Value) -> Result<()> {
     let put = || {
         let mapper: MemoryMapper<Value, Raw> =
-            MapperOptions::new().create_on_file(path, creation.capacity_for(value))?;
+            MapperOptions::new().plain().create_on_file(path, creation.capacity_for(value))?;
         mapper.write(value)
     };
     if !creation.new {
@@ -178,7 +179,7 @@ pub(crate) fn put_file(path: &Path, creation: Creation, value: &Value) -> Result
 /// The value under a name as it is now.
 pub(crate) fn get(name: &str, place: &Place) -> Result<Value> {
     let map = options(place).access(Access::Read);
-    let mapper: MemoryMapper<Value, Raw> = MapperOptions::new().map(map).open_as(name)?;
+    let mapper: MemoryMapper<Value, Raw> = MapperOptions::new().plain().map(map).open_as(name)?;
     mapper.read()
 }
 
@@ -186,7 +187,7 @@ pub(crate) fn get(name: &str, place: &Place) -> Result<Value> {
 pub(crate) fn wait(name: &str, place: &Place, limit: Duration) -> Result<Value> {
     let start = Instant::now();
     let map = options(place).access(Access::Read);
-    let mapper: MemoryMapper<Value, Raw> = MapperOptions::new().map(map).wait(limit).open_as(name)?;
+    let mapper: MemoryMapper<Value, Raw> = MapperOptions::new().plain().map(map).wait(limit).open_as(name)?;
     // The error must name the whole time, not what was left of it.
     mapper.wait(limit.saturating_sub(start.elapsed())).map_err(|e| match e {
         Error::TimedOut { waiting_for, .. } => Error::TimedOut { waiting_for, after: limit },
@@ -201,7 +202,7 @@ pub(crate) fn get_file(path: &Path) -> Result<Value> {
         return Err(Error::NoValue { subject: Subject::Path(path.to_owned()) });
     }
     let map = MapOptions::new().access(Access::Read);
-    let mapper: MemoryMapper<Value, Raw> = MapperOptions::new().map(map).open_file(path)?;
+    let mapper: MemoryMapper<Value, Raw> = MapperOptions::new().plain().map(map).open_file(path)?;
     mapper.read()
 }
 

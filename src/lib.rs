@@ -52,6 +52,10 @@ pub use map::{
 };
 #[cfg(not(loom))]
 pub use mapper::{Auth, Change, Lease, MapperOptions, MemoryMapper, TypeName, Watch};
+#[cfg(all(feature = "rkyv", not(loom)))]
+pub use mapper::{ArchivedReader, ArchivedSnapshot, ArchivedValue};
+#[cfg(all(feature = "tokio", not(loom)))]
+pub use mapper::Changes;
 #[cfg(feature = "test-steps")]
 #[doc(hidden)]
 pub use steps::{Step, on_step};

@@ -50,12 +50,12 @@ pub use map::{
     Access, AtomicWord, Decimal, MapInfo, MapOptions, MemoryMappedFile, NAME_MAX, OpenMode, Rights, Scope,
     ViewAccessor, ViewStream, collect_garbage, list,
 };
-#[cfg(not(loom))]
-pub use mapper::{Auth, Change, Lease, MapperOptions, MemoryMapper, TypeName, Watch};
-#[cfg(all(feature = "rkyv", not(loom)))]
-pub use mapper::{ArchivedReader, ArchivedSnapshot, ArchivedValue};
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use mapper::Changes;
+#[cfg(all(feature = "rkyv", not(loom)))]
+pub use mapper::{ArchivedReader, ArchivedSnapshot, ArchivedValue};
+#[cfg(not(loom))]
+pub use mapper::{Auth, Change, Lease, MapperOptions, MemoryMapper, TypeName, Watch};
 #[cfg(feature = "test-steps")]
 #[doc(hidden)]
 pub use steps::{Step, on_step};

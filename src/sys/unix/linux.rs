@@ -111,7 +111,12 @@ pub(crate) fn sleep_on_any(words: &[(&AtomicU32, u32)], limit: Duration) -> Opti
         if left.is_zero() {
             return None;
         }
-        match futex::waitv(&waits, futex::WaitvFlags::empty(), Some(&after(slice.min(left))), ClockId::Monotonic) {
+        match futex::waitv(
+            &waits,
+            futex::WaitvFlags::empty(),
+            Some(&after(slice.min(left))),
+            ClockId::Monotonic,
+        ) {
             Err(Errno::TIMEDOUT) => slice = (slice * 2).min(Duration::from_millis(5)),
             Err(Errno::AGAIN | Errno::INTR) => return None,
             Ok(woken) => return Some(woken),

@@ -2,11 +2,16 @@
 //!
 //! The codec, and the private memory in which an archive is checked. `mapper` has the access without decoding.
 
+use std::num::NonZeroUsize;
+
 use rkyv::api::high::{HighDeserializer, HighSerializer, HighValidator};
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::Failure;
 use rkyv::ser::allocator::ArenaHandle;
 use rkyv::ser::{Positional, Writer};
+use rkyv::validation::Validator;
+use rkyv::validation::archive::ArchiveValidator;
+use rkyv::validation::shared::SharedValidator;
 use rkyv::{Archive, Deserialize, Portable, Serialize};
 use zeroize::Zeroizing;
 
@@ -17,7 +22,8 @@ use crate::error::{Error, Result};
 /// them without decoding.
 ///
 /// Producer and consumer must agree on rkyv's format features (byte order, width of pointers). rkyv itself
-/// writes no types that need an alignment of more than 32 bytes. Not for the plain layout, which loses zero bytes at both
+/// writes no types that need an alignment of more than 32 bytes. An archive whose parts are
+/// nested more than 128 deep is not read. Not for the plain layout, which loses zero bytes at both
 /// ends.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rkyv;
@@ -86,9 +92,17 @@ pub(crate) fn access<A>(bytes: &[u8]) -> Result<&A>
 where
     A: Portable + for<'a> CheckBytes<HighValidator<'a, Failure>>,
 {
+    let depth = NonZeroUsize::new(MAX_DEPTH);
+    let mut validator =
+        Validator::new(ArchiveValidator::with_max_depth(bytes, depth), SharedValidator::new());
     // Where there are too few bytes rkyv looks for the root at position 0; that it is too long is found there.
-    rkyv::api::high::access::<A, Failure>(bytes).map_err(|Failure| invalid(bytes.len()))
+    rkyv::api::access_with_context::<A, _, Failure>(bytes, &mut validator)
+        .map_err(|Failure| invalid(bytes.len()))
 }
+
+/// How deeply parts that lie elsewhere in an archive may be nested. Checking and decoding take stack for each
+/// level, and a hostile archive may have as many as it has bytes.
+const MAX_DEPTH: usize = 128;
 
 /// What private copies of archives are aligned to.
 const ALIGNMENT: usize = 32;

@@ -92,11 +92,13 @@ fn versions_come_from_another_thread_in_order_and_the_last_one_comes() {
 #[test]
 fn versions_come_from_another_process() {
     const DIRECTORY: &str = "HANDOVER_TEST_ASYNC_DIRECTORY";
+    /// So many that it hangs if each is only found when a sleep ends by itself, after 100 ms.
+    const ROUNDS: u64 = 1000;
     if let Some(directory) = std::env::var_os(DIRECTORY) {
         let options = MapperOptions::new().map(MapOptions::new().directory(directory));
         let there = options.open::<u64>("there").unwrap();
         let back = options.create::<u64>("back", 64).unwrap();
-        for round in 1..=300 {
+        for round in 1..=ROUNDS {
             let change = there.watch().after(round - 1).timeout(HANG).next().unwrap().unwrap();
             assert_eq!(change.version, round);
             back.set(&round).unwrap();
@@ -115,7 +117,7 @@ fn versions_come_from_another_process() {
             .spawn()
             .unwrap();
         let mut changes = back.changes();
-        for round in 1..=300 {
+        for round in 1..=ROUNDS {
             there.set(&round).unwrap();
             let change = changes.changed().await.unwrap().unwrap();
             assert_eq!((change.version, change.value), (round, Some(round)));
@@ -416,4 +418,55 @@ fn the_last_waker_is_woken_and_one_that_panics_harms_nobody() {
         assert!(changes[1].poll_changed(context).is_pending());
     }
     assert_eq!(counted[0].0.load(Ordering::Acquire), 0, "the waker before was replaced");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_forked_child_waits_with_a_thread_of_its_own() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let options = in_directory(&directory);
+    let writer = options.create::<u64>("forked", 64).unwrap();
+    let reader = options.open::<u64>("forked").unwrap();
+    let mut changes = reader.changes();
+    let wait = |changes: &mut Changes<'_, u64, _>| {
+        let counted = Arc::new(Counted(AtomicU64::new(0)));
+        let waker = Waker::from(counted.clone());
+        let context = &mut Context::from_waker(&waker);
+        assert!(changes.poll_changed(context).is_pending());
+        let version = writer.set(&1).unwrap();
+        let start = Instant::now();
+        while counted.0.load(Ordering::Acquire) == 0 {
+            assert!(start.elapsed() < HANG, "not woken");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(matches!(
+            changes.poll_changed(context),
+            Poll::Ready(Some(Ok(change))) if change.version == version
+        ));
+        assert!(changes.poll_changed(context).is_pending());
+    };
+    wait(&mut changes);
+    // SAFETY: the child uses no lock that another thread of this process may hold: the tests that start some
+    // are not running, and the allocator's are made ready for a child by the system's library.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: sets a timer of this process, which ends it when it hangs.
+        unsafe { libc::alarm(HANG.as_secs() as u32) };
+        let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait(&mut changes);
+            let other = options.open::<u64>("forked").unwrap();
+            wait(&mut other.changes().after(other.version().unwrap()));
+            drop(changes);
+        }));
+        // SAFETY: ends the child at once, without what the parent has to clear up.
+        unsafe { libc::_exit(i32::from(passed.is_err())) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` is valid for writes, and the child is this process's own.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0, "the child failed or hung");
+    // What the child stored, and then on as before.
+    assert!(changes.poll_changed(&mut Context::from_waker(Waker::noop())).is_ready());
+    wait(&mut changes);
 }

@@ -159,6 +159,41 @@ proptest! {
     }
 }
 
+#[derive(Archive, Serialize, Deserialize, Debug)]
+#[rkyv(
+    bytecheck(bounds(__C: rkyv::validation::ArchiveContext, __C::Error: rkyv::rancor::Source)),
+    serialize_bounds(__S: rkyv::ser::Writer, __S::Error: rkyv::rancor::Source),
+    deserialize_bounds(__D::Error: rkyv::rancor::Source)
+)]
+struct Chain(#[rkyv(omit_bounds)] Option<Box<Chain>>);
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        // One after the other, not one within the other.
+        let mut next = self.0.take();
+        while let Some(mut chain) = next {
+            next = chain.0.take();
+        }
+    }
+}
+
+#[test]
+fn an_archive_nested_without_end_is_an_error_and_not_the_end_of_the_process() {
+    let chain = |links| (0..links).fold(Chain(None), |chain, _| Chain(Some(Box::new(chain))));
+    let place = Place::new();
+    let mapper = place.mapper::<Chain>("chain");
+    mapper.set(&chain(100)).unwrap();
+    assert!(mapper.get().unwrap().is_some());
+    // Writing it recurses too; reading must not with the 2 MiB of a test's thread, whatever is there.
+    let deep = std::thread::Builder::new().stack_size(1 << 30);
+    let deep = deep.spawn(move || <Rkyv as Codec<Chain>>::encode(&chain(100_000)).unwrap()).unwrap();
+    let mut writer = mapper.cell().unwrap().try_writer().unwrap().unwrap();
+    let meta = Meta { codec: <Rkyv as Codec<Chain>>::ID, ..Meta::default() };
+    writer.publish_as(&meta, &deep.join().unwrap()).unwrap();
+    assert_eq!(mapper.get().unwrap_err().kind(), ErrorKind::Decode);
+    assert_eq!(mapper.get_archived().unwrap_err().kind(), ErrorKind::Decode);
+}
+
 #[test]
 fn another_codec_is_an_error_that_names_both() {
     let place = Place::new();

@@ -200,15 +200,9 @@ mod tests {
         // Only where the system can sleep on several words.
         let words = [AtomicU32::new(0), AtomicU32::new(0)];
         std::thread::scope(|scope| {
-            let done = AtomicU32::new(0);
-            let done = &done;
-            let words = &words;
-            let sleeper = scope.spawn(move || {
-                let woken = sleep_on_any(&[(&words[0], 0), (&words[1], 0)], Duration::from_millis(500));
-                done.store(1, Ordering::Release);
-                woken
-            });
-            while done.load(Ordering::Acquire) == 0 {
+            let sleeper =
+                scope.spawn(|| sleep_on_any(&[(&words[0], 0), (&words[1], 0)], Duration::from_millis(500)));
+            while !sleeper.is_finished() {
                 wake_all(&words[1]);
                 std::thread::sleep(Duration::from_millis(1));
             }

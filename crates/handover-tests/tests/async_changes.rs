@@ -231,14 +231,46 @@ fn the_stream_ends_when_the_last_writer_has_gone() {
         drop(first);
         assert!(tokio::time::timeout(Duration::from_millis(150), next(&mut changes)).await.is_err());
         let writing = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(20));
             second.set(&3).unwrap();
+            // By then the stream waits again.
+            std::thread::sleep(Duration::from_millis(50));
+            drop(second);
         });
         assert_eq!(next(&mut changes).await.unwrap().unwrap().value, Some(3));
         assert!(next(&mut changes).await.is_none());
         assert!(next(&mut changes).await.is_none(), "it stays at its end");
         assert!(changes.changed().await.unwrap().is_none());
         writing.join().unwrap();
+    });
+}
+
+/// Nothing wakes those who wait for it to end.
+#[test]
+fn the_stream_ends_when_the_last_writer_was_killed() {
+    const DIRECTORY: &str = "HANDOVER_TEST_ASYNC_KILLED";
+    if let Some(directory) = std::env::var_os(DIRECTORY) {
+        let options = MapperOptions::new().map(MapOptions::new().directory(directory));
+        let writer = options.open::<u64>("killed").unwrap();
+        writer.set(&1).unwrap();
+        std::thread::sleep(HANG * 2);
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    run(async {
+        let reader = in_directory(&directory).create::<u64>("killed", 64).unwrap();
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_stream_ends_when_the_last_writer_was_killed"])
+            .env(DIRECTORY, directory.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Without `while_written` first: it may not have written yet.
+        assert_eq!(reader.changes().changed().await.unwrap().unwrap().value, Some(1));
+        let mut changes = reader.changes().after(1).while_written();
+        assert!(tokio::time::timeout(Duration::from_millis(20), changes.changed()).await.is_err());
+        child.kill().unwrap();
+        assert!(changes.changed().await.unwrap().is_none());
+        child.wait().unwrap();
     });
 }
 
@@ -308,40 +340,23 @@ fn a_read_only_map_is_waited_on() {
 }
 
 #[test]
-fn a_writer_that_never_pauses_leaves_other_tasks_their_turn() {
+fn versions_without_a_pause_leave_other_tasks_their_turn() {
     let directory = tempfile::tempdir().unwrap();
     run(async {
         let options = in_directory(&directory);
         let writer = options.create::<u64>("busy", 64).unwrap();
         let reader = options.open::<u64>("busy").unwrap();
         let done = Arc::new(AtomicBool::new(false));
-        let stop = done.clone();
-        let writing = std::thread::spawn(move || {
-            let since = Instant::now();
-            let mut lease = writer.lease(HANG).unwrap();
-            while !stop.load(Ordering::Acquire) && since.elapsed() < HANG {
-                lease.set(&7).unwrap();
-            }
-            assert!(stop.load(Ordering::Acquire), "the other task had no turn");
-        });
         let other = done.clone();
-        let watching = async {
-            let mut changes = reader.changes();
-            while !done.load(Ordering::Acquire) {
-                changes.changed().await.unwrap();
-            }
-        };
-        let turns = tokio::spawn(async move {
-            for _ in 0..100 {
-                tokio::task::yield_now().await;
-            }
-            other.store(true, Ordering::Release);
-        });
-        tokio::select! {
-            () = watching => {}
-            turns = turns => turns.unwrap(),
+        let turn = tokio::spawn(async move { other.store(true, Ordering::Release) });
+        let mut changes = reader.changes();
+        // There is a version each time that it looks.
+        for round in 1..=1000 {
+            writer.set(&round).unwrap();
+            assert_eq!(changes.changed().await.unwrap().unwrap().value, Some(round));
         }
-        writing.join().unwrap();
+        assert!(done.load(Ordering::Acquire), "the other task had no turn");
+        turn.await.unwrap();
     });
 }
 

@@ -26,7 +26,7 @@
 //! | layer | what it is |
 //! | --- | --- |
 //! | [`MemoryMapper`] | a value of a type in a map |
-//! | [`codec`] | how a value becomes bytes: JSON, MessagePack, text, bytes, rkyv |
+//! | [`codec`] | how a value becomes bytes: JSON, `MessagePack`, text, bytes, rkyv |
 //! | [`MemoryMappedFile`] | a region of bytes by name, on a file or anonymous, and its views |
 //!
 //! | feature | default | what it adds |

@@ -151,6 +151,7 @@ where
     /// # Safety
     ///
     /// All that is stored in the map, as rkyv or as bytes of no codec, must be valid archives of `T`.
+    #[must_use]
     pub unsafe fn unchecked(mut self) -> Self {
         self.check = false;
         self

@@ -95,14 +95,13 @@ impl Position {
         let item = newest.and_then(|newest| newest.map(|newest| self.change(mapper, newest)).transpose());
         let item = item.transpose();
         self.ended = match &item {
-            None => true,
             // The version can't be read; the next one may be.
             Some(Err(Error::Decode { .. } | Error::CodecMismatch { .. } | Error::TypeMismatch { .. })) => {
                 self.seen = self.seen.max(mapper.version().unwrap_or(self.seen));
                 false
             }
             Some(Err(Error::TimedOut { .. }) | Ok(_)) => false,
-            Some(Err(_)) => true,
+            None | Some(Err(_)) => true,
         };
         item
     }

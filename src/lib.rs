@@ -31,6 +31,8 @@
 //!
 //! Maps behave as those of .NET (`System.IO.MemoryMappedFiles`), named ones on every system.
 
+#![cfg_attr(loom, allow(dead_code, unused_imports, reason = "only the protocol is built for its model"))]
+
 mod cell;
 pub mod codec;
 mod error;

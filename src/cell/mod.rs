@@ -139,9 +139,10 @@ mod face {
         }
 
         fn attach(&self, map: MemoryMappedFile, create: bool) -> Result<Cell> {
-            let view = match map.create_view_accessor(0, 0) {
+            let ready = SLOTS_AT as u64;
+            let view = match map.create_sparse_accessor(ready, Access::ReadWrite) {
                 Err(Error::AccessDenied { .. }) if !create => {
-                    map.create_view_accessor_with(0, 0, Access::Read)?
+                    map.create_sparse_accessor(ready, Access::Read)?
                 }
                 other => other?,
             };
@@ -340,7 +341,12 @@ mod face {
         ///
         /// `Unsupported` on a handle that can't write.
         pub fn try_writer(&self) -> Result<Option<Writer>> {
-            Ok(self.shared.try_lock_writer()?.then(|| Writer::new(self.shared.clone())))
+            if !self.shared.try_lock_writer()? {
+                return Ok(None);
+            }
+            let writer = Writer::new(self.shared.clone());
+            self.shared.be_present()?;
+            Ok(Some(writer))
         }
 
         /// Becomes the writer, waiting up to `limit` while another one is.
@@ -461,8 +467,8 @@ mod face {
             if !self.shared.can_write {
                 return Ok(());
             }
-            if let Some(mut writer) = self.try_writer()? {
-                writer.remove_expired()?;
+            if self.shared.try_lock_writer()? {
+                Writer::new(self.shared.clone()).remove_expired()?;
             }
             Ok(())
         }

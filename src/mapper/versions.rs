@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::LOCK_LIMIT;
-use crate::cell::{Cell, Meta, Reader, Value, Writer};
+use crate::cell::{Cell, Meta, Reader, Snapshot, Value, Writer};
 use crate::codec::{self, Codec};
 use crate::error::{Error, Result};
 
@@ -57,7 +57,7 @@ impl<T> Versions<T> {
         let version = if self.cell.can_write() {
             match reader.load() {
                 // Loaded to see that it has not expired.
-                Ok(snapshot) => snapshot.map(|snapshot| snapshot.version()),
+                Ok(snapshot) => snapshot.map(Snapshot::version),
                 Err(Error::TooManyReaders { .. }) => None,
                 Err(other) => return Err(other),
             }

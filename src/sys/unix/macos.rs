@@ -7,8 +7,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -111,6 +111,23 @@ pub(super) fn release(file: &File, start: u64, len: u64) -> rustix::io::Result<(
         return Ok(());
     }
     Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))
+}
+
+/// Has the system start writing; macOS does that for a whole file only.
+pub(super) fn start_flush(_file: &File, _start: u64, _len: u64) {}
+
+/// Has the disk write what lies in its own cache: `msync` and `fsync` only hand it over.
+pub(super) fn flush_device(file: &File) -> rustix::io::Result<()> {
+    match rustix::fs::fcntl_fullfsync(file) {
+        // A file system without it.
+        Err(Errno::NOTSUP | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY) => rustix::fs::fsync(file),
+        other => other,
+    }
+}
+
+/// There is no call for a whole file system that waits: this is what there is.
+pub(super) fn flush_file_system(file: &File) -> rustix::io::Result<()> {
+    flush_device(file)
 }
 
 /// Locks a mapped range. macOS has no way to leave it out of core dumps.

@@ -208,14 +208,21 @@ impl Layout {
             u64::from_ne_bytes(bytes)
         };
         let wrong = |reason: String| Error::wrong_kind(subject.clone(), reason);
+        let cut_short = |flags| Self::for_map(size, flags).is_ok_and(|layout| layout.is_unfinished(head));
+        if head[..8] == [0; 8] || cut_short(0) || cut_short(FLAG_CHECKSUMS) {
+            return Err(wrong(
+                "a cell was expected; its head is empty or cut short: none was made of it yet, or a crash came in \
+                 between (create makes one)"
+                    .to_owned(),
+            ));
+        }
         if &head[..8] != MAGIC {
-            let found = if head[..8] == [0; 8] {
-                "its head is empty: no cell was made of it yet, or a crash cut that short (create makes one)"
-            } else if head[0] == 0xFF || matches!(head[0], b'{' | b'[' | b'"' | b'0'..=b'9' | b'a'..=b'z') {
-                "it looks like a map in the plain layout (open it as plain; on the command line: --plain)"
-            } else {
-                "its first bytes are not those of a cell"
-            };
+            let found =
+                if head[0] == 0xFF || matches!(head[0], b'{' | b'[' | b'"' | b'0'..=b'9' | b'a'..=b'z') {
+                    "it looks like a map in the plain layout (open it as plain; on the command line: --plain)"
+                } else {
+                    "its first bytes are not those of a cell"
+                };
             return Err(wrong(format!("a cell was expected; {found}")));
         }
         if u32_at(12) == BYTE_ORDER.swap_bytes() {

@@ -670,10 +670,11 @@ impl Shared {
 
     /// Whether there is no version, or the current one is whole. Needs no lock.
     pub(super) fn is_current_whole(&self) -> Result<bool> {
+        let before = self.current().load(Ordering::Acquire);
         match protocol::copy(self, |current| self.is_whole(current.slot(), current.version())) {
             Ok((_, whole)) => Ok(whole),
-            // Somebody publishes one version after the other.
-            Err(Missed::Overtaken) => Ok(true),
+            // Either somebody publishes one version after the other, or its slot belongs to another one.
+            Err(Missed::Overtaken) => Ok(self.current().load(Ordering::Acquire) != before),
             Err(missed) => self.missed(missed).map(|()| true),
         }
     }

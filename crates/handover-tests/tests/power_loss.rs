@@ -7,6 +7,8 @@
 //! they are few, else the extreme ones and many random ones. It does so with whole sectors and, because a sector
 //! may be on its way while it changes, also with single words of 8 bytes. Each disk is opened again.
 
+#![cfg(unix)]
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -438,7 +440,12 @@ fn a_version_that_was_stored_with_sync_is_there_whole() {
     for (seed, length) in [5, 3000, 3000, 1, 0, 700, 3840].into_iter().enumerate() {
         set(&cell, Durability::Sync, &bytes(seed, length));
     }
+    let cleared = bytes(6, 3840);
     clear(&cell, Durability::Sync);
+    with_disk(|disk| {
+        let is_there = disk.durable.chunks(4096).any(|slot| slot.starts_with(&cleared[..64]));
+        assert!(!is_there, "what was cleared is on the disk");
+    });
     set(&cell, Durability::Sync, &bytes(20, 600));
     let moments = Disk::end();
     check_all(&moments, true, 40);

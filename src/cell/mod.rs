@@ -192,12 +192,7 @@ mod face {
         sys::poll(
             CREATE_LIMIT,
             || format!("the writers' lock of {}: another process has it", shared.map.subject()),
-            || {
-                Ok(match shared.try_lock_alone()? {
-                    true => Some(true),
-                    false => enough()?.then_some(false),
-                })
-            },
+            || Ok(if shared.try_lock_alone()? { Some(true) } else { enough()?.then_some(false) }),
         )
     }
 

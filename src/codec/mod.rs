@@ -44,7 +44,7 @@ pub struct Text;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bytes;
 
-/// MessagePack, with the names of fields: smaller than JSON and faster to read.
+/// `MessagePack`, with the names of fields: smaller than JSON and faster to read.
 #[cfg(feature = "messagepack")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MessagePack;

@@ -57,7 +57,7 @@ impl<T> Versions<T> {
         let version = if self.cell.can_write() {
             match reader.load() {
                 // Loaded to see that it has not expired.
-                Ok(snapshot) => snapshot.map(|snapshot| snapshot.version()),
+                Ok(snapshot) => snapshot.map(crate::cell::Snapshot::version),
                 Err(Error::TooManyReaders { .. }) => None,
                 Err(other) => return Err(other),
             }

@@ -101,14 +101,13 @@ impl<T, C: Codec<T>> Iterator for Watch<'_, T, C> {
         }
         let item = self.change().transpose();
         self.ended = match &item {
-            None => true,
             // The version can't be read; the next one may be.
             Some(Err(Error::Decode { .. } | Error::CodecMismatch { .. } | Error::TypeMismatch { .. })) => {
                 self.seen = self.seen.max(self.mapper.version().unwrap_or(self.seen));
                 false
             }
             Some(Err(Error::TimedOut { .. }) | Ok(_)) => false,
-            Some(Err(_)) => true,
+            None | Some(Err(_)) => true,
         };
         item
     }

@@ -15,6 +15,7 @@ use handover::{
     Access, Cell, CellOptions, Durability, Error, ErrorKind, MapOptions, MapperOptions, MemoryMapper,
     OpenMode,
 };
+use rustix::fs::FallocateFlags;
 use tempfile::TempDir;
 
 const HEADERS: u64 = 8192;
@@ -124,7 +125,7 @@ fn where_all_versions_are_damaged_the_cell_is_empty_and_says_what_it_dropped() {
 #[test]
 fn a_word_that_names_nothing_leads_to_the_newest_whole_version() {
     let dir = own_dir();
-    for current in [0u64, 63, 1 << 6, 7 << 6 | 1, 9 << 6 | 60, u64::MAX] {
+    for current in [0u64, 63, 1 << 6, 7 << 6 | 1, 9 << 6 | 0x3C, u64::MAX] {
         let path = with_three_versions(&dir);
         File::options().write(true).open(&path).unwrap().write_all_at(&current.to_ne_bytes(), 64).unwrap();
         let recovered = cell(&path, Durability::None);
@@ -302,15 +303,8 @@ fn memory_that_a_header_only_promises_is_taken_before_it_is_written() {
     let file = File::options().read(true).write(true).open(&path).unwrap();
     let slot_size = ((1u64 << 20) + 256).next_multiple_of(4096);
     for slot in (0..3).filter(|slot| *slot != current_slot(&path)) {
-        let start = (SLOTS + slot * slot_size) as i64;
-        let flags = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-        // SAFETY: the descriptor is open, and there is no memory involved.
-        assert_eq!(
-            unsafe {
-                libc::fallocate(std::os::fd::AsRawFd::as_raw_fd(&file), flags, start, slot_size as i64)
-            },
-            0
-        );
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&file, flags, SLOTS + slot * slot_size, slot_size).unwrap();
     }
     let before = file.metadata().unwrap().blocks();
     let cell = CellOptions::new().create_on_file(&path, 1 << 20, &MapOptions::new()).unwrap();

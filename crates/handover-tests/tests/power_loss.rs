@@ -391,9 +391,12 @@ fn check(dir: &Path, moment: &Moment, image: &[u8], pure_sync: bool, durability:
     assert_eq!(again.dropped(), None, "{label}");
 }
 
+/// Checks `count` or more crashes at each moment; `HANDOVER_CRASHES` multiplies the number, and the seed with it.
 fn check_all(moments: &[Moment], pure_sync: bool, count: usize) -> usize {
     let dir = own_dir();
-    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let times = std::env::var("HANDOVER_CRASHES").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
+    let count = count * times;
+    let mut random = Random(0x9E37_79B9_7F4A_7C15 ^ times as u64);
     let mut checked = 0;
     for moment in moments {
         for image in crashes(moment, &mut random, count) {
@@ -448,7 +451,7 @@ fn a_version_that_was_stored_with_sync_is_there_whole() {
     });
     set(&cell, Durability::Sync, &bytes(20, 600));
     let moments = Disk::end();
-    check_all(&moments, true, 40);
+    check_all(&moments, true, 20);
 }
 
 #[test]
@@ -460,7 +463,7 @@ fn slots_that_grow_and_are_given_back_keep_the_promise() {
         set(&cell, Durability::Sync, &bytes(seed, length));
     }
     let moments = Disk::end();
-    check_all(&moments, true, 16);
+    check_all(&moments, true, 8);
 }
 
 #[test]
@@ -481,7 +484,7 @@ fn versions_without_sync_do_not_cost_the_one_that_was_stored_with_it() {
         clear(&weak_cell, weak);
         let moments = Disk::end();
         fs::remove_file(&path).unwrap();
-        check_all(&moments, false, 30);
+        check_all(&moments, false, 14);
     }
 }
 
@@ -500,7 +503,7 @@ fn a_pinned_slot_and_the_durable_one_leave_room_to_write() {
     }
     assert_eq!(held.to_vec().unwrap().as_slice(), bytes(1, 900));
     let moments = Disk::end();
-    check_all(&moments, false, 30);
+    check_all(&moments, false, 14);
 }
 
 #[test]
@@ -518,7 +521,7 @@ fn a_secret_cell_keeps_the_promise() {
         set(&cell, Durability::Sync, &bytes(seed, 900));
     }
     let moments = Disk::end();
-    check_all(&moments, true, 24);
+    check_all(&moments, true, 12);
     Disk::start(
         &path,
         fs::read(&path).unwrap(),
@@ -529,7 +532,7 @@ fn a_secret_cell_keeps_the_promise() {
         set(&weak_cell, Durability::None, &bytes(seed, 900));
     }
     let moments = Disk::end();
-    check_all(&moments, false, 24);
+    check_all(&moments, false, 12);
 }
 
 #[test]
@@ -541,7 +544,7 @@ fn cells_that_were_never_flushed_come_back_with_the_newest_whole_version_or_none
         set(&cell, Durability::None, &bytes(seed, 1000 + seed));
     }
     let moments = Disk::end();
-    check_all(&moments, false, 60);
+    check_all(&moments, false, 40);
 }
 
 #[test]
@@ -588,7 +591,7 @@ fn a_crash_during_recovery_is_recovered_from() {
     let mut random = Random(42);
     let mut recoveries = 0;
     for moment in &moments {
-        for image in crashes(moment, &mut random, 4) {
+        for image in crashes(moment, &mut random, 3) {
             write_image(&again, &image);
             Disk::start(&again, image.clone(), moment.history.clone(), moment.floor);
             with_disk(|disk| {
@@ -611,7 +614,7 @@ fn a_crash_during_recovery_is_recovered_from() {
             });
             let moments = Disk::end();
             drop(cell);
-            check_all(&moments, false, 6);
+            check_all(&moments, false, 4);
         }
     }
     assert!(recoveries > 10, "only {recoveries} had anything to recover");

@@ -20,6 +20,7 @@
 //!    128   64  what writers keep, under the writers' lock
 //!            128  8  writing: the slot that is being written, plus 1; 0: none
 //!            136  8  touched: one more than the highest slot that has memory
+//!            144  8  durable: the word of `current` whose version reached the disk last; 0: none
 //!    192   64  what readers change when they come
 //!            192  4  claimed: one more than the highest entry that was ever claimed
 //!  4,096       entries, 64 bytes each
@@ -29,10 +30,13 @@
 //!              8  8  length of the value
 //!             16  4  codec
 //!             20  4  length of the type's name, which follows the value; at most 256
-//!             24  8  checksum: XXH3-64 of value and name, seeded with the version; 0 without bit 0 of the flags
+//!             24  8  checksum: XXH3-64, seeded with the version, of value, name, and as little-endian 64-bit
+//!                     words length, codec and name length as here, time, expiry, flags without bit 1; 0 without
+//!                     bit 0 of the cell's flags
 //!             32  8  time of writing, nanoseconds since 1970-01-01 UTC
 //!             40  8  expiry, likewise; 0: never
-//!             48  8  extent: bytes of the slot that have memory, from its start
+//!             48  8  extent: bytes of the slot that have memory, from its start; after a loss of power only
+//!                     a guess
 //!             56  8  flags: bit 0 empty (cleared or taken), bit 1 secret
 //! 16,384       slots
 //! ```
@@ -54,9 +58,10 @@ pub(super) const CURRENT_AT: usize = 64;
 pub(super) const SLEEPERS_AT: usize = 72;
 pub(super) const WRITING_AT: usize = 128;
 pub(super) const TOUCHED_AT: usize = 136;
+pub(super) const DURABLE_AT: usize = 144;
 pub(super) const CLAIMED_AT: usize = 192;
 const ENTRIES_AT: usize = 4096;
-const SLOT_HEADERS_AT: usize = 8192;
+pub(super) const SLOT_HEADERS_AT: usize = 8192;
 /// Where the slots start. Everything before has memory from the beginning.
 pub(super) const SLOTS_AT: usize = 16_384;
 const LINE: usize = 64;
@@ -166,6 +171,15 @@ impl Layout {
         self.flags & FLAG_CHECKSUMS != 0
     }
 
+    /// Whether `head` is what can be left of this layout's head while it is written: each word in place or still
+    /// zero. Also where it is all zero.
+    pub(super) fn is_unfinished(&self, head: &[u8; HEAD]) -> bool {
+        let whole = self.head();
+        let (words, _) = head.as_chunks::<8>();
+        let (expected, _) = whole.as_chunks::<8>();
+        *head != whole && words.iter().zip(expected).all(|(word, whole)| *word == [0; 8] || word == whole)
+    }
+
     /// The head's bytes.
     pub(super) fn head(&self) -> [u8; HEAD] {
         let mut head = [0; HEAD];
@@ -194,6 +208,14 @@ impl Layout {
             u64::from_ne_bytes(bytes)
         };
         let wrong = |reason: String| Error::wrong_kind(subject.clone(), reason);
+        let cut_short = |flags| Self::for_map(size, flags).is_ok_and(|layout| layout.is_unfinished(head));
+        if head[..8] == [0; 8] || cut_short(0) || cut_short(FLAG_CHECKSUMS) {
+            return Err(wrong(
+                "a cell was expected; its head is empty or cut short: none was made of it yet, or a crash came in \
+                 between (create makes one)"
+                    .to_owned(),
+            ));
+        }
         if &head[..8] != MAGIC {
             let found =
                 if head[0] == 0xFF || matches!(head[0], b'{' | b'[' | b'"' | b'0'..=b'9' | b'a'..=b'z') {

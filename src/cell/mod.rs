@@ -47,7 +47,10 @@ pub enum Durability {
     None,
     /// The same, and the system starts writing at once.
     Flush,
-    /// The loss of power: publishing returns when the version is on the disk.
+    /// The loss of power: publishing returns when the version is on the disk. Such a version stays there until a
+    /// newer one is, also when handles without this durability publish in between.
+    ///
+    /// This relies on a disk that keeps what it said it has, and that writes an aligned word of 8 bytes whole.
     Sync,
 }
 
@@ -58,7 +61,7 @@ mod face {
     use std::sync::atomic::Ordering;
     use std::time::{Duration, Instant};
 
-    use super::layout::{FLAG_CHECKSUMS, HEAD, Layout, MAGIC, SLOTS_AT};
+    use super::layout::{FLAG_CHECKSUMS, HEAD, Layout, SLOTS_AT};
     use super::protocol::{self, Current, Memory};
     use super::shared::{SLEEP_LIMIT, Shared};
     use super::{Durability, Reader, Value, Writer};
@@ -146,49 +149,56 @@ mod face {
                 }
                 other => other?,
             };
+            if view.capacity() < SLOTS_AT as u64 {
+                if create {
+                    // Says how large it must be.
+                    Layout::for_map(map.capacity(), 0)?;
+                }
+                return Err(Error::wrong_kind(
+                    map.subject().clone(),
+                    format!("a cell was expected; a map of {} bytes is too small to be one", map.capacity()),
+                ));
+            }
             let mut head = [0; HEAD];
-            let read_head = |head: &mut [u8; HEAD]| {
-                if view.capacity() < SLOTS_AT as u64 {
-                    return Err(Error::wrong_kind(
-                        map.subject().clone(),
-                        format!(
-                            "a cell was expected; a map of {} bytes is too small to be one",
-                            map.capacity()
-                        ),
-                    ));
-                }
-                view.read_bytes(0, head).map(|_| ())
+            view.read_bytes(0, &mut head)?;
+            let flags = if map.is_on_file() { FLAG_CHECKSUMS } else { 0 };
+            let new = if create { Some(Layout::for_map(map.capacity(), flags)) } else { None };
+            let unfinished = match new {
+                Some(Ok(layout)) if layout.is_unfinished(&head) => Some(layout),
+                Some(Err(error)) if head == [0; HEAD] => return Err(error),
+                _ => None,
             };
-            if create && view.capacity() < SLOTS_AT as u64 {
-                // Says how large it must be.
-                Layout::for_map(map.capacity(), 0)?;
-            }
-            read_head(&mut head)?;
-            if create && head == [0; HEAD] {
-                let _lock = map.lock(super::layout::WRITER_LOCK, sys::LockMode::Exclusive, CREATE_LIMIT)?;
-                read_head(&mut head)?;
-                if head == [0; HEAD] {
-                    let flags = if map.is_on_file() { FLAG_CHECKSUMS } else { 0 };
-                    let new = Layout::for_map(map.capacity(), flags)?.head();
-                    map.section().reserve(0, SLOTS_AT as u64, map.subject())?;
-                    // The magic comes last: without it there is no cell.
-                    view.write_array(MAGIC.len() as u64, &new[MAGIC.len()..])?;
-                    std::sync::atomic::fence(Ordering::SeqCst);
-                    view.write_array(0, &new[..MAGIC.len()])?;
-                    if self.durability != Durability::None {
-                        view.flush_range(0, SLOTS_AT, true)?;
-                    }
-                    head = new;
-                }
-            }
-            let layout = Layout::read(&head, map.capacity(), map.subject())?;
+            let layout = match unfinished {
+                Some(layout) => layout,
+                None => Layout::read(&head, map.capacity(), map.subject())?,
+            };
             if self.secret {
                 view.keep_secret()?;
             }
-            let shared = Arc::new(Shared::new(map, view, layout, self.durability, self.secret));
+            let is_on_file = map.is_on_file();
+            let mut shared = Shared::new(map, view, layout, self.durability, self.secret);
+            if unfinished.is_some() {
+                poll_for_lock(&shared, || Ok(false))?;
+                let made = shared.make();
+                shared.unlock_writer();
+                made?;
+            }
+            if self.durability == Durability::Sync && is_on_file && shared.can_write {
+                shared.flush_file()?;
+            }
+            let shared = Arc::new(shared);
             let dropped = recover_from_power_loss(&shared)?;
             Ok(Cell { shared, dropped })
         }
+    }
+
+    /// Takes the writers' lock to look after the cell, unless `enough` says that this is not needed.
+    fn poll_for_lock(shared: &Shared, mut enough: impl FnMut() -> Result<bool>) -> Result<bool> {
+        sys::poll(
+            CREATE_LIMIT,
+            || format!("the writers' lock of {}: another process has it", shared.map.subject()),
+            || Ok(if shared.try_lock_alone()? { Some(true) } else { enough()?.then_some(false) }),
+        )
     }
 
     fn map_size(capacity: u64) -> Result<u64> {
@@ -210,21 +220,18 @@ mod face {
             return Ok(None);
         }
         if !shared.can_write {
-            return match protocol::copy(shared, |current| shared.is_whole(current.slot(), current.version()))
-            {
-                Ok((_, false)) => {
-                    Err(shared
-                        .corrupt("the newest version is not whole; open it with write access to recover"))
-                }
-                Ok((_, true)) => Ok(None),
-                Err(missed) => shared.missed(missed).map(|()| None),
-            };
+            if shared.is_current_whole()? {
+                return Ok(None);
+            }
+            return Err(shared
+                .corrupt("the newest version is not whole; open it once with write access, which recovers"));
         }
-        // A writer that lives did this when it opened the cell.
-        if !shared.try_lock_writer()? {
+        // Who writes has recovered the cell before, but who has the lock may be at it just now.
+        if !poll_for_lock(shared, || shared.is_current_whole())? {
             return Ok(None);
         }
-        let dropped = shared.choose_newest_whole();
+        let dropped = shared.recover_newest_whole();
+        shared.tidy();
         shared.unlock_writer();
         dropped
     }
@@ -315,8 +322,12 @@ mod face {
             self.shared.can_write
         }
 
-        /// The version that was current when the machine crashed and was not whole, so that an older one is
-        /// current now. For cells on files; `None` where nothing was dropped.
+        /// The newest version that opening this handle found and could not use, because the machine crashed
+        /// before all of it reached the disk, or because the file was damaged; an older one, or none, is current
+        /// now. For cells on files; `None` where nothing was dropped.
+        ///
+        /// With [`Durability::Sync`] that is never a version that publishing returned for. Its number is given
+        /// again.
         pub fn dropped(&self) -> Option<u64> {
             self.dropped
         }

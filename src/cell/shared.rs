@@ -11,14 +11,15 @@ use xxhash_rust::xxh3::Xxh3;
 use zeroize::Zeroizing;
 
 use super::layout::{
-    BLOCK, CLAIMED_AT, CURRENT_AT, Field, Layout, PRESENCE_LOCK, SLEEPERS_AT, SLOTS_AT, TOUCHED_AT,
-    TYPE_NAME_MAX, WRITER_LOCK, WRITING_AT, entry_lock,
+    BLOCK, CLAIMED_AT, CURRENT_AT, DURABLE_AT, Field, HEAD, Layout, MAGIC, PRESENCE_LOCK, SLEEPERS_AT,
+    SLOT_HEADERS_AT, SLOTS_AT, TOUCHED_AT, TYPE_NAME_MAX, WRITER_LOCK, WRITING_AT, entry_lock,
 };
-use super::protocol::{self, Current, Memory, Missed};
+use super::protocol::{self, Current, MAX_VERSION, Memory, Missed};
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 use super::{Durability, Meta};
 use crate::error::{Error, Result, Subject};
 use crate::map::{MemoryMappedFile, ViewAccessor, bytes};
+use crate::steps::{self, Flushed};
 use crate::sys::{self, LockMode};
 
 pub(super) const FLAG_EMPTY: u64 = 1;
@@ -45,6 +46,9 @@ pub(super) struct Shared {
     /// How many bytes of each slot, from its start, are known to have memory in the view. It never gets less:
     /// memory that is given back is there to be touched all the same.
     ready: Box<[AtomicUsize]>,
+    /// For cells on files, a bit for each slot whose memory this handle has made sure of: after a loss of power
+    /// the extent in its header may promise what is not there.
+    sure: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -118,6 +122,14 @@ impl Memory for Shared {
     fn wake(&self) {
         sys::wake_all(self.sleep_word());
     }
+
+    /// The version that reached the disk last stays until a newer one did.
+    fn is_kept(&self, slot: usize) -> bool {
+        let durable = self.durable();
+        durable.version() > 0
+            && durable.slot() == slot
+            && self.version(slot).load(Ordering::Relaxed) == durable.version()
+    }
 }
 
 impl Shared {
@@ -130,7 +142,17 @@ impl Shared {
     ) -> Self {
         let can_write = view.can_write();
         let ready = (0..layout.slots).map(|_| AtomicUsize::new(0)).collect();
-        Self { map, view, layout, can_write, durability, secret, idle: Mutex::default(), ready }
+        Self {
+            map,
+            view,
+            layout,
+            can_write,
+            durability,
+            secret,
+            idle: Mutex::default(),
+            ready,
+            sure: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn subject(&self) -> Subject {
@@ -341,16 +363,21 @@ impl Shared {
         if !self.can_write {
             return Err(Error::unsupported(format!("{} was opened for reading only", self.subject())));
         }
-        if !self.map.section().try_lock(WRITER_LOCK, LockMode::Exclusive)? {
+        if !self.try_lock_alone()? {
             return Ok(false);
         }
-        crate::steps::reach(crate::steps::Step::WriterLocked);
+        steps::reach(steps::Step::WriterLocked);
         self.recover();
         if self.word(TOUCHED_AT).load(Ordering::Relaxed) > 3 {
             // More slots in use than without pins: some of their owners may be dead.
             self.clear_dead_pins();
         }
         Ok(true)
+    }
+
+    /// Takes the writers' lock and nothing else: for who looks after the cell and is no writer.
+    pub(super) fn try_lock_alone(&self) -> Result<bool> {
+        self.map.section().try_lock(WRITER_LOCK, LockMode::Exclusive)
     }
 
     pub(super) fn unlock_writer(&self) {
@@ -373,6 +400,7 @@ impl Shared {
         let current = Current(self.current().load(Ordering::Relaxed));
         if slot < self.layout.slots
             && (current.version() == 0 || slot != current.slot())
+            && !self.is_kept(slot)
             && protocol::take(self, slot)
         {
             // How much memory it has is not known: it may have died while it changed that.
@@ -394,11 +422,16 @@ impl Shared {
             self.clear_dead_pins();
             slot = protocol::take_next(self, current);
         }
+        if slot.is_none() && current != self.durable() && current.slot() < self.layout.slots {
+            // The one that is left holds the version that reached the disk last. Now this one does.
+            self.make_durable(current)?;
+            slot = protocol::take_next(self, current);
+        }
         // With two slots more than entries this can't be, unless something writes pins that is no reader.
         let slot = slot.ok_or_else(|| self.corrupt("every slot is pinned"))?;
         let version = current.version() + 1;
         self.word(WRITING_AT).store(slot as u64 + 1, Ordering::Release);
-        crate::steps::reach(crate::steps::Step::WriterTook);
+        steps::reach(steps::Step::WriterTook);
         let prepared = self.set_extent(slot, total, keep(total));
         if prepared.is_err() {
             self.finish();
@@ -424,20 +457,27 @@ impl Shared {
         let extent = word.load(Ordering::Relaxed).min(self.layout.slot_size) / BLOCK * BLOCK;
         let start = self.layout.slot_at(slot) as u64;
         let need = need.next_multiple_of(BLOCK);
+        let bit = 1 << slot;
+        let unsure = need > 0 && self.layout.has_checksums() && self.sure.load(Ordering::Relaxed) & bit == 0;
+        if unsure {
+            self.map.section().release(start + need, self.layout.slot_size - need);
+            word.store(0, Ordering::Release);
+        }
         // The word is shared: what it says may be wrong.
-        let ready = self.is_ready(slot, need as usize);
-        if extent > limit && ready {
+        let extent = if unsure || !self.is_ready(slot, need as usize) { 0 } else { extent };
+        if extent > limit {
             word.store(limit, Ordering::Release);
             self.map.section().release(start + limit, extent - limit);
-        } else if need > extent || !ready {
-            let from = if ready { extent } else { 0 };
-            self.map.section().reserve(start + from, need - from, self.map.subject())?;
+        } else if need > extent {
+            self.map.section().reserve(start + extent, need - extent, self.map.subject())?;
             if self.secret {
                 self.view.keep_secret()?;
             }
             word.store(need, Ordering::Release);
-            let touched = self.word(TOUCHED_AT);
-            touched.fetch_max(slot as u64 + 1, Ordering::Relaxed);
+            self.word(TOUCHED_AT).fetch_max(slot as u64 + 1, Ordering::Relaxed);
+        }
+        if unsure {
+            self.sure.fetch_or(bit, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -484,7 +524,8 @@ impl Shared {
             u64::from(header.codec) | (header.type_name_length as u64) << 32,
             header.written,
             header.expires,
-            header.flags,
+            // The wish to wipe may come later.
+            header.flags & !FLAG_SECRET,
         ] {
             hasher.update(&number.to_le_bytes());
         }
@@ -499,24 +540,80 @@ impl Shared {
             })
     }
 
-    /// Has a written slot reach the disk, as far as the durability asks for it.
-    pub(super) fn flush_slot(&self, slot: usize, total: usize) -> Result<()> {
-        let wait = match self.durability {
-            Durability::None => return Ok(()),
-            Durability::Flush => false,
-            Durability::Sync => true,
-        };
-        self.view.flush_range(self.layout.slot_at(slot), total, wait)?;
-        self.view.flush_range(Layout::field_at(slot, Field::Version), 64, wait)
+    /// The version that reached the disk last, as far as is known.
+    fn durable(&self) -> Current {
+        Current(self.word(DURABLE_AT).load(Ordering::Relaxed))
     }
 
-    /// Has what publishing changed reach the disk, as far as the durability asks for it.
-    pub(super) fn flush_current(&self) -> Result<()> {
+    /// Has bytes reach the disk, and waits for them.
+    fn flush(&self, at: usize, len: usize) -> Result<()> {
+        self.view.flush_range(at, len, true)?;
+        self.map.section().flush_device(self.map.subject())
+    }
+
+    /// Has the system start writing bytes.
+    fn start_flush(&self, at: usize, len: usize) {
+        self.map.section().start_flush(at as u64, len as u64);
+        steps::flushed(Flushed::Bytes { at, len, wait: false });
+    }
+
+    /// Has a filled slot reach the disk, as far as the durability asks for it. Its version goes with it, so that
+    /// after a loss of power the slot speaks for itself, whatever `current` says on the disk.
+    pub(super) fn flush_slot(&self, slot: usize, version: u64, total: usize) -> Result<()> {
+        if !self.map.is_on_file() {
+            return Ok(());
+        }
+        let at = self.layout.slot_at(slot);
         match self.durability {
             Durability::None => Ok(()),
-            Durability::Flush => self.view.flush_range(0, SLOTS_AT, false),
-            Durability::Sync => self.view.flush_range(0, SLOTS_AT, true),
+            Durability::Flush => {
+                self.start_flush(at, total);
+                Ok(())
+            }
+            Durability::Sync => {
+                self.version(slot).store(version, Ordering::Release);
+                let flushed = self.flush(at, total).and_then(|()| self.flush_headers());
+                if flushed.is_err() {
+                    // Not published, and its number goes to the next one.
+                    self.version(slot).store(0, Ordering::Release);
+                }
+                flushed
+            }
         }
+    }
+
+    /// All of them: that a slot was taken must not reach the disk later than its number in another one.
+    fn flush_headers(&self) -> Result<()> {
+        self.flush(SLOT_HEADERS_AT, SLOTS_AT - SLOT_HEADERS_AT)
+    }
+
+    /// Has what publishing changed reach the disk, as far as the durability asks for it. The slot did already.
+    pub(super) fn flush_current(&self, published: Current) -> Result<()> {
+        if !self.map.is_on_file() {
+            return Ok(());
+        }
+        match self.durability {
+            Durability::None => Ok(()),
+            Durability::Flush => {
+                self.start_flush(0, SLOTS_AT);
+                Ok(())
+            }
+            Durability::Sync => {
+                self.word(DURABLE_AT).store(published.0, Ordering::Release);
+                self.flush(0, SLOTS_AT)
+            }
+        }
+    }
+
+    /// Has the current version reach the disk, whatever the durability is.
+    fn make_durable(&self, current: Current) -> Result<()> {
+        if current.version() > 0 {
+            let total = self.header(current.slot()).map_or(0, |header| header.total());
+            self.flush(self.layout.slot_at(current.slot()), total)?;
+            self.flush_headers()?;
+        }
+        self.word(DURABLE_AT).store(current.0, Ordering::Release);
+        self.flush(0, SLOTS_AT)
     }
 
     /// Gives back memory that slots have beyond what the newest value, of `total` bytes, lets them keep, and
@@ -534,6 +631,9 @@ impl Shared {
             let limit = if kept < 2 { keep(total) } else { 0 };
             kept += 1;
             let secret = self.field(slot, Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET != 0;
+            if self.is_kept(slot) && (!secret || self.make_durable(current).is_err()) {
+                continue;
+            }
             if (extent > limit || secret) && protocol::take(self, slot) {
                 if secret {
                     self.wipe(slot);
@@ -559,20 +659,30 @@ impl Shared {
         }
         self.field(slot, Field::Length).store(0, Ordering::Relaxed);
         self.field(slot, Field::Flags).store(FLAG_EMPTY, Ordering::Relaxed);
+        if self.durability == Durability::Sync {
+            // Best effort: the version is gone in any case, this is about its bytes on the disk.
+            let _ = self.flush(self.layout.slot_at(slot), length as usize);
+            let _ = self.flush_headers();
+        }
     }
 
     /// Zeroes the bytes of a value that was taken, cleared or has expired. While a reader has it pinned it is
     /// left for that reader, or the next writer, to wipe.
-    pub(super) fn wipe_replaced(&self, slot: usize) {
+    pub(super) fn wipe_replaced(&self, slot: usize) -> Result<()> {
         let current = Current(self.current().load(Ordering::Relaxed));
         if slot == current.slot() {
-            return;
+            return Ok(());
+        }
+        if self.is_kept(slot) {
+            // Wiped first, a loss of power would bring back what was there before this value.
+            self.make_durable(current)?;
         }
         let flags = self.field(slot, Field::Flags);
         flags.store(flags.load(Ordering::Relaxed) | FLAG_SECRET, Ordering::Relaxed);
         if protocol::take(self, slot) {
             self.wipe(slot);
         }
+        Ok(())
     }
 
     /// Zeroes the bytes of a version that is no longer current, if its slot still holds it.
@@ -580,32 +690,135 @@ impl Shared {
         let current = Current(self.current().load(Ordering::Relaxed));
         if current != version
             && self.version(version.slot()).load(Ordering::Relaxed) == version.version()
+            && (!self.is_kept(version.slot()) || self.make_durable(current).is_ok())
             && protocol::take(self, version.slot())
         {
             self.wipe(version.slot());
         }
     }
 
-    /// After a crash of the machine: makes the newest version whose checksum holds the current one. Says which
-    /// version was dropped, if one was. Only for who has the writers' lock.
-    pub(super) fn choose_newest_whole(&self) -> Result<Option<u64>> {
+    // ---- after a crash of the machine
+
+    /// Whether there is no version, or the current one is whole. Needs no lock.
+    pub(super) fn is_current_whole(&self) -> Result<bool> {
+        let before = self.current().load(Ordering::Acquire);
+        match protocol::copy(self, |current| self.is_whole(current.slot(), current.version())) {
+            Ok((_, whole)) => Ok(whole),
+            // Either somebody publishes one version after the other, or its slot belongs to another one.
+            Err(Missed::Overtaken) => Ok(self.current().load(Ordering::Acquire) != before),
+            Err(missed) => self.missed(missed).map(|()| true),
+        }
+    }
+
+    /// Makes a cell of a map whose head is unfinished: new, or left so by a crash. Only for who has the writers'
+    /// lock. `false` where somebody else has made one since.
+    pub(super) fn make(&mut self) -> Result<bool> {
+        let head = self.read_head();
+        if !self.layout.is_unfinished(&head) {
+            self.layout = Layout::read(&head, self.map.capacity(), self.map.subject())?;
+            return Ok(false);
+        }
+        let mut chunk = [0; 4096];
+        let mut rest = (HEAD..SLOTS_AT).step_by(chunk.len());
+        let is_new = rest.all(|at| {
+            let chunk = &mut chunk[..(SLOTS_AT - at).min(4096)];
+            // SAFETY: the range lies before the slots; all accesses are atomic.
+            unsafe { bytes::load(self.at(at), chunk) };
+            chunk.iter().all(|byte| *byte == 0)
+        });
+        // The head may be all that a crash kept from the disk; a checksum that holds says that this is a cell.
+        let is_cell = || {
+            self.layout.has_checksums()
+                && (0..self.layout.slots).any(|slot| self.whole_version(slot).is_some())
+        };
+        if !is_new && !is_cell() {
+            return Err(Error::wrong_kind(
+                self.subject(),
+                "its head is empty or cut short, and what follows is not zero: it is something else than a cell, or \
+                 one that a crash of the machine cut short while it was made; move it away or remove it",
+            ));
+        }
+        self.map.section().reserve(0, SLOTS_AT as u64, self.map.subject())?;
+        self.write_head();
+        Ok(true)
+    }
+
+    fn read_head(&self) -> [u8; HEAD] {
+        let mut head = [0; HEAD];
+        // SAFETY: the range lies before the slots, and the map is larger than that; all accesses are atomic.
+        unsafe { bytes::load(self.at(0), &mut head) };
+        head
+    }
+
+    fn write_head(&self) {
+        let head = self.layout.head();
+        let (magic, rest) = head.split_at(MAGIC.len());
+        assert!(self.can_write);
+        // The magic comes last: without it there is no cell.
+        // SAFETY: the range lies before the slots of a view that can be written; all accesses are atomic.
+        unsafe { bytes::store(self.at(MAGIC.len()), rest) };
+        std::sync::atomic::fence(Ordering::SeqCst);
+        // SAFETY: as above.
+        unsafe { bytes::store(self.at(0), magic) };
+    }
+
+    /// Has a cell that was just made, its file's length and the entry in its directory reach the disk.
+    pub(super) fn flush_file(&self) -> Result<()> {
+        self.flush(0, SLOTS_AT)?;
+        self.map.section().flush_entry(self.map.subject())?;
+        steps::flushed(Flushed::Entry);
+        Ok(())
+    }
+
+    /// The version in a slot, if it is one and whole.
+    fn whole_version(&self, slot: usize) -> Option<u64> {
+        let version = self.version(slot).load(Ordering::Relaxed);
+        ((1..=MAX_VERSION).contains(&version) && self.is_whole(slot, version)).then_some(version)
+    }
+
+    /// Makes the newest version whose checksum holds the current one. Gives the newest version that was lost, if
+    /// one was. Only for who has the writers' lock, before anything is taken.
+    pub(super) fn recover_newest_whole(&self) -> Result<Option<u64>> {
         let current = Current(self.current().load(Ordering::Relaxed));
-        let named = current.version() > 0
-            && (current.slot() >= self.layout.slots || !self.is_whole(current.slot(), current.version()));
-        if !named {
+        let exists = current.version() > 0 && current.slot() < self.layout.slots;
+        let named = exists && self.is_whole(current.slot(), current.version());
+        let version = |slot: usize| self.version(slot).load(Ordering::Relaxed);
+        let is_newer =
+            |slot: &usize| (1..=MAX_VERSION).contains(&version(*slot)) && version(*slot) > current.version();
+        let mut newer = (0..self.layout.slots).filter(is_newer).peekable();
+        if (named || current.0 == 0) && newer.peek().is_none() {
+            if self.durability == Durability::Sync && self.durable() != current {
+                self.make_durable(current)?;
+            }
             return Ok(None);
         }
-        let newest = (0..self.layout.slots)
-            .filter_map(|slot| {
-                let version = self.version(slot).load(Ordering::Relaxed);
-                (version > 0 && version <= current.version() && self.is_whole(slot, version))
-                    .then_some((version, slot))
-            })
-            .max();
-        let word = newest.map_or(0, |(version, slot)| Current::new(version, slot).0);
-        self.current().store(word, Ordering::Release);
-        self.flush_current()?;
-        Ok(Some(current.version()))
+        // The one that `current` names wins over another one of the same number.
+        let whole = |slot: usize| {
+            self.whole_version(slot).map(|found| (found, named && slot == current.slot(), slot))
+        };
+        let newest = (0..self.layout.slots).filter_map(whole).max();
+        let chosen = newest.map_or(Current(0), |(version, _, slot)| Current::new(version, slot));
+        let seen = (0..self.layout.slots).map(version).filter(|version| *version <= MAX_VERSION).max();
+        let lost = seen.max(Some(current.version())).filter(|seen| *seen > chosen.version());
+        for slot in (0..self.layout.slots).filter(|slot| chosen.version() == 0 || *slot != chosen.slot()) {
+            // What is left of others must not come up again under a number that is given out anew.
+            if version(slot) >= chosen.version().max(1) && protocol::take(self, slot) {
+                self.field(slot, Field::Extent).store(0, Ordering::Release);
+                self.map.section().release(self.layout.slot_at(slot) as u64, self.layout.slot_size);
+            }
+        }
+        if chosen.version() > 0 {
+            protocol::publish(self, chosen.slot(), chosen.version());
+        } else {
+            self.current().store(0, Ordering::Release);
+        }
+        self.make_durable(chosen)?;
+        Ok(lost)
+    }
+
+    /// For who has the writers' lock: clears up after a writer that died.
+    pub(super) fn tidy(&self) {
+        self.recover();
     }
 
     /// Bytes that have memory: what comes before the slots, and the slots' extents.

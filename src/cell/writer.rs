@@ -102,7 +102,7 @@ impl Writer {
     pub fn clear(&mut self) -> Result<u64> {
         let current = self.current();
         let version = self.store(&Meta::default(), 0, true, |_| Ok(()))?;
-        self.wipe(current);
+        self.wipe(current)?;
         Ok(version)
     }
 
@@ -152,10 +152,11 @@ impl Writer {
         Current(self.shared.current().load(Ordering::Relaxed))
     }
 
-    fn wipe(&self, replaced: Current) {
+    fn wipe(&self, replaced: Current) -> Result<()> {
         if replaced.version() > 0 && replaced.slot() < self.shared.layout.slots {
-            self.shared.wipe_replaced(replaced.slot());
+            self.shared.wipe_replaced(replaced.slot())?;
         }
+        Ok(())
     }
 
     fn check_generation(&self) -> Result<()> {
@@ -193,9 +194,9 @@ impl Writer {
         fill(&mut buffer)?;
         buffer.zero_rest();
         shared.write_header(slot, version, length, meta, empty);
-        shared.flush_slot(slot, total)?;
+        shared.flush_slot(slot, version, total)?;
         protocol::publish(shared, slot, version);
-        shared.flush_current()?;
+        shared.flush_current(Current::new(version, slot))?;
         shared.trim(total as u64);
         Ok(version)
     }

@@ -77,19 +77,45 @@ impl Plain {
     }
 
     /// The value's bytes: without the zero bytes before and after it, as the recipe reads.
+    ///
+    /// Only a look at the bytes from the end of the map tells where the value ends. The copy that is made has the
+    /// value's size.
     pub(super) fn read(&self) -> Result<Zeroizing<Vec<u8>>> {
-        let mut bytes = Zeroizing::new(vec![0; self.capacity() as usize]);
-        {
+        let no_value = || Error::NoValue { subject: self.map.subject().clone() };
+        let mut bytes = {
             let _lock = self.map.lock(LockId::VALUE, LockMode::Shared, LOCK_LIMIT)?;
-            self.view.read_bytes(0, &mut bytes)?;
-        }
-        let start = bytes.iter().position(|byte| *byte != 0);
-        let (Some(start), Some(end)) = (start, bytes.iter().rposition(|byte| *byte != 0)) else {
-            return Err(Error::NoValue { subject: self.map.subject().clone() });
+            let end = self.end()?;
+            let mut bytes = Zeroizing::new(vec![0; end]);
+            if end > 0 {
+                self.view.read_bytes(0, &mut bytes)?;
+            }
+            bytes
         };
+        let start = bytes.iter().position(|byte| *byte != 0).ok_or_else(no_value)?;
         if start == 0 && bytes[0] == UNDER_WAY {
             return Err(Error::Incomplete { subject: self.map.subject().clone() });
         }
-        Ok(Zeroizing::new(bytes[start..=end].to_vec()))
+        // A program that takes no lock may have written since the end was found.
+        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        bytes.truncate(end);
+        bytes.copy_within(start.., 0);
+        bytes.truncate(end - start);
+        Ok(bytes)
+    }
+
+    /// One more than the position of the last byte that is not zero.
+    fn end(&self) -> Result<usize> {
+        let mut chunk = Zeroizing::new([0; 4096]);
+        let mut end = self.capacity() as usize;
+        while end > 0 {
+            let start = (end - 1) / chunk.len() * chunk.len();
+            let part = &mut chunk[..end - start];
+            self.view.read_bytes(start as u64, part)?;
+            if let Some(last) = part.iter().rposition(|byte| *byte != 0) {
+                return Ok(start + last + 1);
+            }
+            end = start;
+        }
+        Ok(0)
     }
 }

@@ -14,7 +14,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
@@ -217,6 +217,8 @@ fn join(dir: &ScopeDir, place: &Place<'_>, living: Living, request: Request) -> 
             let file = std::fs::OpenOptions::new()
                 .read(true)
                 .write(writes)
+                // A record that leads to a FIFO must not make this wait for its other end.
+                .custom_flags(OFlags::NONBLOCK.bits() as i32)
                 .open(path)
                 .map_err(|e| Error::from_io("open", at(), e))?;
             let length = file.metadata().map_err(|e| Error::from_io("inspect", at(), e))?.len();

@@ -16,6 +16,9 @@ mod sync;
 mod writer;
 
 #[cfg(not(loom))]
+pub(crate) use self::layout::{MARK, is_marked};
+
+#[cfg(not(loom))]
 pub use self::face::{Cell, CellInfo, CellOptions};
 #[cfg(not(loom))]
 pub use self::reader::{Reader, Snapshot, TrustedSnapshot, TrustingReader, Value};
@@ -56,7 +59,7 @@ mod face {
 
     use super::layout::{FLAG_CHECKSUMS, HEAD, Layout, MAGIC, SLOTS_AT};
     use super::protocol::{self, Current, Memory};
-    use super::shared::{SLEEP_LIMIT, Shared};
+    use super::shared::{BAD_LENGTH, SLEEP_LIMIT, Shared};
     use super::{Durability, Reader, Value, Writer};
     use crate::error::{Error, Result, Subject};
     use crate::map::{Access, MapOptions, MemoryMappedFile, OpenMode};
@@ -147,7 +150,8 @@ mod face {
                     return Err(Error::wrong_kind(
                         map.subject().clone(),
                         format!(
-                            "a cell was expected; a map of {} bytes is too small to be one",
+                            "a cell was expected; a map of {} bytes is too small to be one: it may be in the \
+                             plain layout (open it as plain; on the command line: --plain)",
                             map.capacity()
                         ),
                     ));
@@ -155,8 +159,11 @@ mod face {
                 view.read_bytes(0, head).map(|_| ())
             };
             if create && view.capacity() < SLOTS_AT as u64 {
-                // Says how large it must be.
-                Layout::for_map(map.capacity(), 0)?;
+                let count = view.read_bytes(0, &mut head)?;
+                if head[..count].iter().all(|byte| *byte == 0) {
+                    // Says how large it must be.
+                    Layout::for_map(map.capacity(), 0)?;
+                }
             }
             read_head(&mut head)?;
             if create && head == [0; HEAD] {
@@ -423,7 +430,7 @@ mod face {
             });
             let (version, header, type_name) = match found {
                 Ok((current, (Some(header), name))) => (current.version(), Some(header), name.flatten()),
-                Ok((_, (None, _))) => return Err(shared.corrupt("a length is larger than the capacity")),
+                Ok((_, (None, _))) => return Err(shared.corrupt(BAD_LENGTH)),
                 Err(missed) => {
                     shared.missed(missed)?;
                     (0, None, None)
@@ -446,15 +453,15 @@ mod face {
             })
         }
 
-        /// Removes the value if it has expired, where that can be done without waiting.
-        pub(crate) fn remove_expired(&self) -> Result<()> {
+        /// Removes the value if it has expired, where that can be done without waiting. Says whether it did.
+        pub(crate) fn remove_expired(&self) -> Result<bool> {
             if !self.shared.can_write {
-                return Ok(());
+                return Ok(false);
             }
-            if let Some(mut writer) = self.try_writer()? {
-                writer.remove_expired()?;
+            match self.try_writer()? {
+                Some(mut writer) => writer.remove_expired(),
+                None => Ok(false),
             }
-            Ok(())
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::LOCK_LIMIT;
-use crate::cell::{Cell, Meta, Reader, Value, Writer};
+use crate::cell::{Cell, Meta, Reader, Snapshot, Value, Writer};
 use crate::codec::{self, Codec};
 use crate::error::{Error, Result};
 
@@ -40,8 +40,8 @@ impl<T> Versions<T> {
     /// The newest value's bytes, copied.
     pub(super) fn read(&self) -> Result<Option<Value>> {
         let value = self.state().reader.read()?;
-        if value.is_none() {
-            self.cell.remove_expired()?;
+        if value.is_none() && self.cell.remove_expired()? {
+            self.let_go();
         }
         Ok(value)
     }
@@ -57,7 +57,7 @@ impl<T> Versions<T> {
         let version = if self.cell.can_write() {
             match reader.load() {
                 // Loaded to see that it has not expired.
-                Ok(snapshot) => snapshot.map(|snapshot| snapshot.version()),
+                Ok(snapshot) => snapshot.map(Snapshot::version),
                 Err(Error::TooManyReaders { .. }) => None,
                 Err(other) => return Err(other),
             }
@@ -72,7 +72,9 @@ impl<T> Versions<T> {
         let Some(value) = reader.read()? else {
             *decoded = None;
             drop(state);
-            self.cell.remove_expired()?;
+            if self.cell.remove_expired()? {
+                self.let_go();
+            }
             return Ok(None);
         };
         if let Some((of, shared)) = &*decoded
@@ -85,6 +87,12 @@ impl<T> Versions<T> {
         Ok(Some(shared))
     }
 
+    /// Lets go of the version that this handle's reader has pinned, if a newer one is there: so it can be wiped.
+    pub(super) fn let_go(&self) {
+        // Where the newest one can't be pinned, the old one is let go all the same.
+        let _ = self.state().reader.load();
+    }
+
     pub(super) fn writer(&self) -> Result<Writer> {
         self.cell.writer_timeout(LOCK_LIMIT)
     }
@@ -93,10 +101,7 @@ impl<T> Versions<T> {
 /// Decodes a value after checking that it was stored as what it is asked for.
 pub(super) fn decode<T, C: Codec<T>>(value: &Value, type_name: Option<&str>) -> Result<T> {
     if value.codec != C::ID && value.codec != 0 {
-        return Err(Error::CodecMismatch {
-            stored: codec::name_of(value.codec),
-            wanted: C::NAME.to_owned(),
-        });
+        return Err(Error::CodecMismatch { stored: codec::name_of(value.codec), wanted: C::NAME.to_owned() });
     }
     if let (Some(wanted), Some(stored)) = (type_name, &value.type_name)
         && wanted != stored

@@ -60,7 +60,8 @@ impl<'a, T, C: Codec<T>> Watch<'a, T, C> {
         let start = Instant::now();
         loop {
             // Without a limit of its own it waits in pieces of an hour.
-            let limit = self.limit.map_or(Duration::from_secs(3600), |limit| limit.saturating_sub(start.elapsed()));
+            let limit =
+                self.limit.map_or(Duration::from_secs(3600), |limit| limit.saturating_sub(start.elapsed()));
             let waited = if self.while_written {
                 cell.wait_newer_while_written(self.seen, limit)
             } else {
@@ -84,8 +85,9 @@ impl<'a, T, C: Codec<T>> Watch<'a, T, C> {
             Some((version, value)) => (version, Some(value)),
             None => (newest, None),
         };
-        // The first version of a watch from the beginning skips nothing that it was asked for.
-        let skipped = if self.seen == 0 { 0 } else { version - self.seen - 1 };
+        // The first version of a watch from the beginning skips nothing that it was asked for. Versions don't go
+        // back, but whoever damages a cell may make them.
+        let skipped = if self.seen == 0 { 0 } else { version.saturating_sub(self.seen).saturating_sub(1) };
         self.seen = version;
         Ok(Some(Change { version, skipped, value }))
     }
@@ -100,14 +102,13 @@ impl<T, C: Codec<T>> Iterator for Watch<'_, T, C> {
         }
         let item = self.change().transpose();
         self.ended = match &item {
-            None => true,
             // The version can't be read; the next one may be.
             Some(Err(Error::Decode { .. } | Error::CodecMismatch { .. } | Error::TypeMismatch { .. })) => {
                 self.seen = self.seen.max(self.mapper.version().unwrap_or(self.seen));
                 false
             }
             Some(Err(Error::TimedOut { .. }) | Ok(_)) => false,
-            Some(Err(_)) => true,
+            None | Some(Err(_)) => true,
         };
         item
     }

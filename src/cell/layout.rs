@@ -51,6 +51,8 @@ use crate::sys::LockId;
 pub(super) const MAGIC: &[u8; 8] = b"HANDCELL";
 const LAYOUT_VERSION: u32 = 1;
 const BYTE_ORDER: u32 = 0x0A0B_0C0D;
+/// Bytes at the start by which a cell is told from a value in the plain layout: magic, version, byte order.
+pub(crate) const MARK: usize = 16;
 /// Bytes of the head, which never change.
 pub(super) const HEAD: usize = 64;
 
@@ -70,6 +72,10 @@ pub(super) const BLOCK: u64 = 4096;
 
 /// The longest name of a type, in bytes.
 pub(super) const TYPE_NAME_MAX: usize = 256;
+
+/// The largest slot: a cell is mapped as a whole, and no system here has a larger address space for one process
+/// than 2^47 bytes (on 32-bit systems 2^31), which also hold the program.
+const VALUE_LIMIT: u64 = (if usize::BITS < 64 { 1 << 31 } else { 1 << 47 }) / 128;
 
 pub(super) const FLAG_CHECKSUMS: u64 = 1;
 
@@ -112,7 +118,7 @@ impl Layout {
         let slot_size = value_capacity
             .checked_add(TYPE_NAME_MAX as u64)
             .and_then(|size| size.checked_next_multiple_of(BLOCK))
-            .filter(|size| *size <= i64::MAX as u64 / (MAX_SLOTS as u64 + 1));
+            .filter(|size| *size <= VALUE_LIMIT);
         match slot_size {
             Some(slot_size) if value_capacity > 0 => {
                 Ok(Self { value_capacity, slot_size, slots: MAX_SLOTS, flags })
@@ -121,7 +127,7 @@ impl Layout {
                 "capacity",
                 format!(
                     "{value_capacity} bytes for a value; possible are 1 to {}",
-                    i64::MAX as u64 / (MAX_SLOTS as u64 + 1) - BLOCK
+                    VALUE_LIMIT - TYPE_NAME_MAX as u64
                 ),
             )),
         }
@@ -217,16 +223,21 @@ impl Layout {
             ));
         }
         if &head[..8] != MAGIC {
-            let found =
-                if head[0] == 0xFF || matches!(head[0], b'{' | b'[' | b'"' | b'0'..=b'9' | b'a'..=b'z') {
-                    "it looks like a map in the plain layout (open it as plain; on the command line: --plain)"
-                } else {
-                    "its first bytes are not those of a cell"
-                };
+            let found = if head[0] == 0xFF
+                || matches!(head[0], b'{' | b'[' | b'"' | b'0'..=b'9' | b'a'..=b'z')
+            {
+                "it looks like a map in the plain layout (open it as plain; on the command line: --plain)"
+            } else {
+                "its first bytes are not those of a cell: open it with the program that made it, or choose \
+                     another name"
+            };
             return Err(wrong(format!("a cell was expected; {found}")));
         }
         if u32_at(12) == BYTE_ORDER.swap_bytes() {
-            return Err(wrong("a cell made on a machine of the other byte order".to_owned()));
+            return Err(wrong(
+                "a cell made on a machine of the other byte order: read it there, and store the value here anew"
+                    .to_owned(),
+            ));
         }
         if u32_at(8) != LAYOUT_VERSION {
             return Err(wrong(format!(
@@ -258,9 +269,18 @@ impl Layout {
         if fits {
             Ok(layout)
         } else {
-            Err(wrong("the head of a cell, whose numbers don't fit together or don't fit the map".to_owned()))
+            Err(wrong(
+                "the head of a cell, whose numbers don't fit together or don't fit the map: create it anew"
+                    .to_owned(),
+            ))
         }
     }
+}
+
+/// Whether a map that starts with these bytes is a cell, of whatever version and byte order.
+pub(crate) fn is_marked(start: &[u8; MARK]) -> bool {
+    start.starts_with(MAGIC)
+        && [BYTE_ORDER.to_le_bytes(), BYTE_ORDER.to_be_bytes()].iter().any(|order| start.ends_with(order))
 }
 
 #[cfg(test)]

@@ -18,6 +18,9 @@ mod waiting;
 mod writer;
 
 #[cfg(not(loom))]
+pub(crate) use self::layout::{MARK, is_marked};
+
+#[cfg(not(loom))]
 pub use self::face::{Cell, CellInfo, CellOptions};
 #[cfg(not(loom))]
 pub use self::reader::{Reader, Snapshot, TrustedSnapshot, TrustingReader, Value};
@@ -63,7 +66,7 @@ mod face {
 
     use super::layout::{FLAG_CHECKSUMS, HEAD, Layout, SLOTS_AT};
     use super::protocol::{self, Current, Memory};
-    use super::shared::{SLEEP_LIMIT, Shared};
+    use super::shared::{BAD_LENGTH, SLEEP_LIMIT, Shared};
     use super::{Durability, Reader, Value, Writer};
     use crate::error::{Error, Result, Subject};
     use crate::map::{Access, MapOptions, MemoryMappedFile, OpenMode};
@@ -150,13 +153,19 @@ mod face {
                 other => other?,
             };
             if view.capacity() < SLOTS_AT as u64 {
-                if create {
+                let mut first = [0; HEAD];
+                let count = view.read_bytes(0, &mut first)?;
+                if create && first[..count].iter().all(|byte| *byte == 0) {
                     // Says how large it must be.
                     Layout::for_map(map.capacity(), 0)?;
                 }
                 return Err(Error::wrong_kind(
                     map.subject().clone(),
-                    format!("a cell was expected; a map of {} bytes is too small to be one", map.capacity()),
+                    format!(
+                        "a cell was expected; a map of {} bytes is too small to be one: it may be in the \
+                         plain layout (open it as plain; on the command line: --plain)",
+                        map.capacity()
+                    ),
                 ));
             }
             let mut head = [0; HEAD];
@@ -450,7 +459,7 @@ mod face {
             });
             let (version, header, type_name) = match found {
                 Ok((current, (Some(header), name))) => (current.version(), Some(header), name.flatten()),
-                Ok((_, (None, _))) => return Err(shared.corrupt("a length is larger than the capacity")),
+                Ok((_, (None, _))) => return Err(shared.corrupt(BAD_LENGTH)),
                 Err(missed) => {
                     shared.missed(missed)?;
                     (0, None, None)
@@ -473,15 +482,15 @@ mod face {
             })
         }
 
-        /// Removes the value if it has expired, where that can be done without waiting.
-        pub(crate) fn remove_expired(&self) -> Result<()> {
+        /// Removes the value if it has expired, where that can be done without waiting. Says whether it did.
+        pub(crate) fn remove_expired(&self) -> Result<bool> {
             if !self.shared.can_write {
-                return Ok(());
+                return Ok(false);
             }
             if self.shared.try_lock_writer()? {
-                Writer::new(self.shared.clone()).remove_expired()?;
+                return Writer::new(self.shared.clone()).remove_expired();
             }
-            Ok(())
+            Ok(false)
         }
     }
 }

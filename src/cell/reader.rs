@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zeroize::Zeroizing;
 
 use super::protocol::{self, Current, Memory, Missed};
-use super::shared::{FLAG_SECRET, Header, Shared};
+use super::shared::{BAD_LENGTH, Header, Shared};
 use crate::error::{Error, Result};
+use crate::map::bytes;
 use crate::sys;
 
 /// Reads a cell. One for each thread.
@@ -62,20 +63,19 @@ fn text(name: Vec<u8>) -> Option<String> {
 
 impl Shared {
     pub(super) fn copy_type_name(&self, slot: usize, header: &Header) -> Option<String> {
-        text(self.copy_value(slot, header).1)
+        text(self.copy_name(slot, header))
     }
 
     /// The value of a slot whose version stands, or is checked after.
-    fn value(&self, current: Current, header: &Header) -> Value {
-        let (bytes, name) = self.copy_value(current.slot(), header);
-        Value {
+    fn value(&self, current: Current, header: &Header) -> Result<Value> {
+        Ok(Value {
             version: current.version(),
-            bytes,
+            bytes: self.copy_value(current.slot(), header)?,
             codec: header.codec,
-            type_name: text(name),
+            type_name: self.copy_type_name(current.slot(), header),
             written: time(header.written),
             expires: (header.expires > 0).then(|| time(header.expires)),
-        }
+        })
     }
 }
 
@@ -86,9 +86,13 @@ pub(super) fn copy(shared: &Shared) -> Result<Option<Value>> {
     });
     match copied {
         Ok((_, Some((value, header)))) => {
-            Ok((!header.is_empty() && !shared.is_expired(&header)?).then_some(value))
+            if header.is_empty() || shared.is_expired(&header)? {
+                Ok(None)
+            } else {
+                value.map(Some)
+            }
         }
-        Ok((_, None)) => Err(shared.corrupt("a length is larger than the capacity")),
+        Ok((_, None)) => Err(shared.corrupt(BAD_LENGTH)),
         Err(missed) => shared.missed(missed).map(|()| None),
     }
 }
@@ -170,8 +174,9 @@ impl Reader {
             // Nobody else has the snapshot: its entry goes on to the new version.
             match pin(shared, pinned.entry) {
                 Ok((current, header)) => {
-                    pinned.current = current;
+                    let before = std::mem::replace(&mut pinned.current, current);
                     pinned.header = header;
+                    shared.wipe_after_pin(before);
                     return Ok(());
                 }
                 Err(missed) => {
@@ -201,7 +206,7 @@ fn pin(shared: &Shared, entry: usize) -> Result<(Current, Header), Option<Error>
     match protocol::pin(shared, entry) {
         Ok(current) => match shared.header(current.slot()) {
             Some(header) => Ok((current, header)),
-            None => Err(Some(shared.corrupt("a length is larger than the capacity"))),
+            None => Err(Some(shared.corrupt(BAD_LENGTH))),
         },
         Err(Missed::Empty) => Err(None),
         Err(missed) => Err(shared.missed(missed).err()),
@@ -215,14 +220,7 @@ impl Drop for Pinned {
             return;
         }
         self.shared.release_entry(self.entry);
-        let secret = self.header.flags & FLAG_SECRET != 0;
-        if secret && self.shared.current().load(Ordering::Relaxed) != self.current.0 {
-            // Its writer could not wipe it while it was pinned.
-            if let Ok(true) = self.shared.try_lock_writer() {
-                self.shared.wipe_if_replaced(self.current);
-                self.shared.unlock_writer();
-            }
-        }
+        self.shared.wipe_after_pin(self.current);
     }
 }
 
@@ -278,9 +276,9 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// As for [`copy_into`](Self::copy_into).
+    /// As for [`copy_into`](Self::copy_into), and `NoSpace` where there is no memory for the copy.
     pub fn to_vec(&self) -> Result<Zeroizing<Vec<u8>>> {
-        let mut bytes = Zeroizing::new(vec![0; self.len()]);
+        let mut bytes = bytes::room_for(self.len(), self.0.shared.map.subject())?;
         self.copy_into(&mut bytes)?;
         Ok(bytes)
     }
@@ -293,7 +291,7 @@ impl Snapshot {
 
     fn value(&self) -> Result<Value> {
         self.check_generation()?;
-        Ok(self.0.shared.value(self.0.current, &self.0.header))
+        self.0.shared.value(self.0.current, &self.0.header)
     }
 
     fn check_generation(&self) -> Result<()> {

@@ -25,6 +25,9 @@ use crate::sys::{self, LockMode};
 pub(super) const FLAG_EMPTY: u64 = 1;
 pub(super) const FLAG_SECRET: u64 = 2;
 
+/// What is wrong with a cell whose newest version has an impossible header.
+pub(super) const BAD_LENGTH: &str = "the newest version is said to be longer than there is room for";
+
 /// How many entries a handle keeps for itself when it does not need them.
 const IDLE_ENTRIES: usize = 2;
 
@@ -200,6 +203,11 @@ impl Shared {
         if length > self.layout.value_capacity || type_name_length > TYPE_NAME_MAX as u64 {
             return None;
         }
+        // Bytes without memory were never written: nobody is to make room for them, or read their zeroes.
+        // (On a file the checksum tells; the extent may be older than the bytes after a loss of power.)
+        if !self.layout.has_checksums() && length + type_name_length > load(Field::Extent) {
+            return None;
+        }
         let header = Header {
             length: length as usize,
             codec: codec as u32,
@@ -248,13 +256,18 @@ impl Shared {
         unsafe { bytes::store(self.slot_ptr(slot).wrapping_add(at), from) }
     }
 
-    /// The value and the name of its type, copied.
-    pub(super) fn copy_value(&self, slot: usize, header: &Header) -> (Zeroizing<Vec<u8>>, Vec<u8>) {
-        let mut value = Zeroizing::new(vec![0; header.length]);
+    /// The value, copied.
+    pub(super) fn copy_value(&self, slot: usize, header: &Header) -> Result<Zeroizing<Vec<u8>>> {
+        let mut value = bytes::room_for(header.length, self.map.subject())?;
         self.copy_out(slot, 0, &mut value);
+        Ok(value)
+    }
+
+    /// The bytes of the type's name, copied.
+    pub(super) fn copy_name(&self, slot: usize, header: &Header) -> Vec<u8> {
         let mut name = vec![0; header.type_name_length];
         self.copy_out(slot, header.length, &mut name);
-        (value, name)
+        name
     }
 
     pub(super) fn missed(&self, missed: Missed) -> Result<()> {
@@ -298,6 +311,13 @@ impl Shared {
 
     /// Makes an entry this handle's own.
     pub(super) fn claim_entry(&self) -> Result<usize> {
+        if !self.can_write {
+            return Err(Error::unsupported(format!(
+                "{} was opened for reading only, and a snapshot needs a pin; copy the value, or open the map \
+                 read-write",
+                self.subject()
+            )));
+        }
         if let Some(entry) = self.idle().entries.pop() {
             return Ok(entry);
         }
@@ -430,6 +450,10 @@ impl Shared {
         // With two slots more than entries this can't be, unless something writes pins that is no reader.
         let slot = slot.ok_or_else(|| self.corrupt("every slot is pinned"))?;
         let version = current.version() + 1;
+        if Current::new(version, slot).version() != version {
+            // At a million versions a second the numbers last for 9,000 years.
+            return Err(self.corrupt("it holds the highest version that there can be"));
+        }
         self.word(WRITING_AT).store(slot as u64 + 1, Ordering::Release);
         steps::reach(steps::Step::WriterTook);
         let prepared = self.set_extent(slot, total, keep(total));
@@ -651,8 +675,9 @@ impl Shared {
 
     /// Zeroes the bytes of a slot that was taken.
     fn wipe(&self, slot: usize) {
-        let length =
-            (self.field(slot, Field::Length).load(Ordering::Relaxed)).min(self.layout.value_capacity);
+        let word = |field| self.field(slot, field).load(Ordering::Relaxed);
+        // Beyond the extent there is nothing to wipe: it would only take memory.
+        let length = word(Field::Length).min(word(Field::Extent)).min(self.layout.value_capacity);
         if self.is_ready(slot, length as usize) {
             // SAFETY: within the slot, which lies within the view, which can be written by who took the slot.
             unsafe { bytes::zero(self.slot_ptr(slot), length as usize) };
@@ -685,8 +710,22 @@ impl Shared {
         Ok(())
     }
 
+    /// For who let go of a pin: wipes the version, if its writer could not because of the pin.
+    pub(super) fn wipe_after_pin(&self, version: Current) {
+        let (slot, word) = (version.slot(), self.current().load(Ordering::Relaxed));
+        if word != version.0
+            // Not what the header said when it was pinned: taking or clearing a value makes it a secret.
+            && self.field(slot, Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET != 0
+            && self.version(slot).load(Ordering::Relaxed) == version.version()
+            && let Ok(true) = self.try_lock_writer()
+        {
+            self.wipe_if_replaced(version);
+            self.unlock_writer();
+        }
+    }
+
     /// Zeroes the bytes of a version that is no longer current, if its slot still holds it.
-    pub(super) fn wipe_if_replaced(&self, version: Current) {
+    fn wipe_if_replaced(&self, version: Current) {
         let current = Current(self.current().load(Ordering::Relaxed));
         if current != version
             && self.version(version.slot()).load(Ordering::Relaxed) == version.version()

@@ -132,11 +132,11 @@ impl Writer {
         self.current().version()
     }
 
-    /// Removes the value if it has expired.
-    pub(super) fn remove_expired(&mut self) -> Result<()> {
+    /// Removes the value if it has expired, and says whether it had.
+    pub(super) fn remove_expired(&mut self) -> Result<bool> {
         let current = self.current();
         if current.version() == 0 || current.slot() >= self.shared.layout.slots {
-            return Ok(());
+            return Ok(false);
         }
         let expired = match self.shared.header(current.slot()) {
             Some(header) if !header.is_empty() => self.shared.is_expired(&header)?,
@@ -145,7 +145,7 @@ impl Writer {
         if expired {
             self.clear()?;
         }
-        Ok(())
+        Ok(expired)
     }
 
     fn current(&self) -> Current {

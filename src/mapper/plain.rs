@@ -7,8 +7,9 @@
 use zeroize::Zeroizing;
 
 use super::LOCK_LIMIT;
+use crate::cell;
 use crate::error::{Error, Result};
-use crate::map::{Access, MemoryMappedFile, ViewAccessor};
+use crate::map::{Access, MemoryMappedFile, ViewAccessor, bytes};
 use crate::sys::{LockId, LockMode};
 
 /// The first byte of a value while it is written: no UTF-8 text, so no JSON either, starts with it. A value
@@ -19,6 +20,8 @@ const UNDER_WAY: u8 = 0xFF;
 pub(super) struct Plain {
     map: MemoryMappedFile,
     view: ViewAccessor,
+    /// Where a cell has its mark.
+    start: ViewAccessor,
 }
 
 impl Plain {
@@ -33,7 +36,25 @@ impl Plain {
                 format!("{offset}, and {} has no byte after it", map.subject()),
             ));
         }
-        Ok(Self { map, view })
+        let start =
+            map.create_view_accessor_with(0, cell::MARK.min(map.capacity() as usize) as u64, Access::Read);
+        let plain = Self { map, view, start: start? };
+        plain.check()?;
+        Ok(plain)
+    }
+
+    /// That the map is not a cell, which reading would not understand and writing would damage.
+    fn check(&self) -> Result<()> {
+        let mut start = [0; cell::MARK];
+        self.start.read_bytes(0, &mut start)?;
+        if cell::is_marked(&start) {
+            return Err(Error::wrong_kind(
+                self.map.subject().clone(),
+                "a map in the plain layout was expected, and a cell is there: open it without plain (on the \
+                 command line: without --plain)",
+            ));
+        }
+        Ok(())
     }
 
     pub(super) fn map(&self) -> &MemoryMappedFile {
@@ -62,6 +83,7 @@ impl Plain {
             return Err(Error::unsupported(format!("{} was opened for reading only", self.map.subject())));
         }
         let _lock = self.map.lock(LockId::VALUE, LockMode::Exclusive, LOCK_LIMIT)?;
+        self.check()?;
         // The mark must be there before any other byte changes, and the first byte come last. A process that
         // dies leaves its stores up to some point of this order: the fences keep the compiler to it, and the
         // kernel, which lets go of the lock, lets all processors see what was stored before.
@@ -82,10 +104,11 @@ impl Plain {
     /// value's size.
     pub(super) fn read(&self) -> Result<Zeroizing<Vec<u8>>> {
         let no_value = || Error::NoValue { subject: self.map.subject().clone() };
+        self.check()?;
         let mut bytes = {
             let _lock = self.map.lock(LockId::VALUE, LockMode::Shared, LOCK_LIMIT)?;
             let end = self.end()?;
-            let mut bytes = Zeroizing::new(vec![0; end]);
+            let mut bytes = bytes::room_for(end, self.map.subject())?;
             if end > 0 {
                 self.view.read_bytes(0, &mut bytes)?;
             }

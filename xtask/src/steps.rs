@@ -99,6 +99,14 @@ pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<
     run(Command::new(program).args(arguments).envs(environment.iter().copied()))
 }
 
+/// Runs the fuzzer, with debug assertions and overflow checks. What crashes or hangs is kept in its corpus, which
+/// the tests replay.
+pub(crate) fn fuzz(arguments: &[String]) -> Result<(), String> {
+    let mut line = vec!["run", "--quiet", "--package", "handover-tests", "--bin", "fuzz", "--"];
+    line.extend(arguments.iter().map(String::as_str));
+    cargo(&line, &[])
+}
+
 /// Runs a tool in the workspace's root, without standard input.
 pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     let shown = shown(command);

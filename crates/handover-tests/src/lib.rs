@@ -16,6 +16,7 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+pub mod fuzz;
 mod protocol;
 #[cfg(target_os = "linux")]
 pub mod race;

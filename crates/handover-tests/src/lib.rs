@@ -16,11 +16,16 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+pub mod cell;
+#[cfg(target_os = "linux")]
+pub mod cell_actor;
 mod protocol;
 #[cfg(target_os = "linux")]
 pub mod race;
 #[cfg(target_os = "linux")]
 pub mod trace;
+pub mod value;
 
 pub use protocol::{Command, Failure, How, Map, Open, Reply};
 

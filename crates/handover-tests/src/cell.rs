@@ -280,7 +280,11 @@ impl Board {
     #[track_caller]
     pub fn expect_no_complaint(&self) {
         if let Ok(text) = std::fs::read_to_string(self.path.with_extension("txt")) {
-            panic!("{} complaints, such as: {:?}", text.lines().count(), text.lines().take(5).collect::<Vec<_>>());
+            panic!(
+                "{} complaints, such as: {:?}",
+                text.lines().count(),
+                text.lines().take(5).collect::<Vec<_>>()
+            );
         }
     }
 
@@ -292,8 +296,7 @@ impl Board {
     /// Waits until each of these threads has gone on by `steps`: they live, so they must.
     #[track_caller]
     pub fn expect_progress(&self, lines: impl IntoIterator<Item = usize>, steps: u64) {
-        let before: Vec<_> =
-            lines.into_iter().map(|line| (line, self.progress(line).load(SeqCst))).collect();
+        let before: Vec<_> = lines.into_iter().map(|line| (line, self.progress(line).load(SeqCst))).collect();
         for (line, before) in before {
             wait_until(&format!("thread {line} stalls"), || {
                 self.expect_no_complaint();
@@ -341,25 +344,35 @@ pub fn expect_memory(actor: &mut impl Obey, cell: u32, file: &Path, largest: u64
     let bound = 3 * largest + (64 << 10);
     let reserved = actor.info(cell).reserved;
     let blocks = std::fs::metadata(file).expect("the map's file").blocks() * 512;
-    assert!(reserved <= bound && blocks <= bound, "{reserved} reserved, {blocks} in the file, {bound} allowed");
+    assert!(
+        reserved <= bound && blocks <= bound,
+        "{reserved} reserved, {blocks} in the file, {bound} allowed"
+    );
 }
 
 /// Whether these bytes are anywhere in a file.
 pub fn file_contains(file: &Path, bytes: &[u8]) -> bool {
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::FileExt;
     let file = std::fs::File::open(file).expect("the map's file");
-    let length = file.metadata().expect("its length").len();
-    let mut chunk = vec![0; 1 << 20];
-    let mut at = 0;
-    while at < length {
-        let count = file.read_at(&mut chunk, at).expect("read the map's file");
-        if chunk[..count].windows(bytes.len()).any(|window| window == bytes) {
+    let seek = |at: i64, what| {
+        // SAFETY: the descriptor is open as long as `file` lives.
+        unsafe { libc::lseek(file.as_raw_fd(), at, what) }
+    };
+    let mut end = 0;
+    loop {
+        // Only what has memory; what lies beside each other is one piece.
+        let start = seek(end, libc::SEEK_DATA);
+        if start < 0 {
+            return false;
+        }
+        end = seek(start, libc::SEEK_HOLE);
+        let mut piece = vec![0; (end - start) as usize];
+        file.read_exact_at(&mut piece, start as u64).expect("read the map's file");
+        if piece.windows(bytes.len()).any(|window| window == bytes) {
             return true;
         }
-        // Overlapping, so that a place between two chunks is seen too; all of it at the end.
-        at += if count < chunk.len() { count } else { count - bytes.len() } as u64;
     }
-    false
 }
 
 /// The steps of a writer, and whether its version is published by then.

@@ -244,7 +244,7 @@ impl Cells {
             CellCommand::ReadSums => {
                 let sums: MemoryMapper<Sums> = MemoryMapper::open(SUMS)?;
                 Ok(Reply::Sums(sums.read()?))
-            },
+            }
             CellCommand::Feed { cell, times } => {
                 let handle = cell!(cell);
                 for _ in 0..times {
@@ -279,7 +279,10 @@ impl Cells {
 }
 
 impl Handle {
-    fn with_writer<T>(&mut self, act: impl FnOnce(&mut Writer) -> handover::Result<T>) -> handover::Result<T> {
+    fn with_writer<T>(
+        &mut self,
+        act: impl FnOnce(&mut Writer) -> handover::Result<T>,
+    ) -> handover::Result<T> {
         match &mut self.writer {
             Some(writer) => act(writer),
             None => act(&mut self.cell.writer_timeout(HANG)?),
@@ -302,9 +305,7 @@ fn ping_pong(input: &Cell, output: &Cell, first: bool, rounds: u32) -> Result<Re
         while since.elapsed() < Duration::from_micros(60) {
             std::hint::spin_loop();
         }
-        writer
-            .publish(&value::make(writer.version() + 1, value::SHORTEST))
-            .map_err(|e| library(&e))?;
+        writer.publish(&value::make(writer.version() + 1, value::SHORTEST)).map_err(|e| library(&e))?;
         if start.elapsed() > HANG {
             return Err(torn(format!("only {round} of {rounds} rounds in {HANG:?}")));
         }

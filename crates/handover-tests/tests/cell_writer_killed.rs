@@ -105,7 +105,8 @@ fn stopped_at_any_step_it_holds_up_no_reader_and_then_completes() {
 fn killed_before_it_wakes_sleepers_it_delays_them_only() {
     let stage = stage();
     let mut sleepers: Vec<_> = (0..3).map(|_| stage.actor()).collect();
-    let cells: Vec<_> = sleepers.iter_mut().map(|a| a.open_cell(&OpenCell::named("cell", CAPACITY))).collect();
+    let cells: Vec<_> =
+        sleepers.iter_mut().map(|a| a.open_cell(&OpenCell::named("cell", CAPACITY))).collect();
     for version in 0..5 {
         let mut victim = stage.actor();
         let theirs = victim.open_cell(&OpenCell::existing("cell"));
@@ -151,14 +152,14 @@ fn a_mark_that_came_too_late_does_not_keep_the_slot_of_a_dead_writer() {
     let mut watcher = stage.actor();
     let cell = watcher.open_cell(&OpenCell { secret: true, ..OpenCell::named("cell", CAPACITY) });
     let file = stage.files().remove(0);
-    watcher.publish(cell, 100, 1);
+    watcher.publish(cell, 100, 2);
     let mut reader = stage.actor();
     let reading = reader.open_cell(&OpenCell::existing("cell"));
     reader.arm(&[(Step::ReaderBeforePin, 0, End::Stop), (Step::ReaderAfterPin, 0, End::Stop)]);
     reader.start_cell(CellCommand::Load(reading));
     reader.expect_stopped();
-    // Version 1 is in slot 0, 2 in 1, 3 in 2, and 4 will be in 0.
-    watcher.publish(cell, 100, 1);
+    // A replaced secret's slot is free at once: versions 1 and 3 are in slot 0, version 2 was in slot 1, and
+    // version 4 will be there.
     watcher.publish(cell, 100, 1);
 
     let mut victim = stage.actor();

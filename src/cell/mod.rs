@@ -216,7 +216,7 @@ mod face {
             };
         }
         // A writer that lives did this when it opened the cell.
-        if !shared.try_lock_writer()? {
+        if !shared.try_lock_to_clear()? {
             return Ok(None);
         }
         let dropped = shared.choose_newest_whole();
@@ -240,7 +240,8 @@ mod face {
     /// ```
     ///
     /// Readers never wait, for writers, for each other, or for anything that died; writers never wait for
-    /// readers. Up to 62 snapshots can be held at a time, over all processes.
+    /// readers. Up to 62 snapshots can be held at a time, over all processes; a reader holds the last one that
+    /// it loaded, and while less than half of the 62 were ever in use, a handle may keep two that it let go.
     #[derive(Clone, Debug)]
     pub struct Cell {
         pub(super) shared: Arc<Shared>,
@@ -451,8 +452,9 @@ mod face {
             if !self.shared.can_write {
                 return Ok(());
             }
-            if let Some(mut writer) = self.try_writer()? {
-                writer.remove_expired()?;
+            // Who only reads is not taken for a writer by this.
+            if self.shared.try_lock_to_clear()? {
+                Writer::new(self.shared.clone()).remove_expired()?;
             }
             Ok(())
         }

@@ -2,13 +2,13 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
 
 use super::protocol::{self, Current, Memory, Missed};
-use super::shared::{FLAG_SECRET, Header, Shared};
+use super::shared::{Header, Shared};
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -170,8 +170,9 @@ impl Reader {
             // Nobody else has the snapshot: its entry goes on to the new version.
             match pin(shared, pinned.entry) {
                 Ok((current, header)) => {
-                    pinned.current = current;
+                    let old = std::mem::replace(&mut pinned.current, current);
                     pinned.header = header;
+                    shared.let_go(old);
                     return Ok(());
                 }
                 Err(missed) => {
@@ -215,14 +216,8 @@ impl Drop for Pinned {
             return;
         }
         self.shared.release_entry(self.entry);
-        let secret = self.header.flags & FLAG_SECRET != 0;
-        if secret && self.shared.current().load(Ordering::Relaxed) != self.current.0 {
-            // Its writer could not wipe it while it was pinned.
-            if let Ok(true) = self.shared.try_lock_writer() {
-                self.shared.wipe_if_replaced(self.current);
-                self.shared.unlock_writer();
-            }
-        }
+        fence(Ordering::SeqCst);
+        self.shared.let_go(self.current);
     }
 }
 

@@ -14,7 +14,7 @@ use super::layout::{
     TYPE_NAME_MAX, WRITER_LOCK, WRITING_AT, entry_lock,
 };
 use super::protocol::{self, Current, Memory, Missed};
-use super::sync::{AtomicU32, AtomicU64, Ordering};
+use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use super::{Durability, Meta};
 use crate::error::{Error, Result, Subject};
 use crate::map::{MemoryMappedFile, ViewAccessor, bytes};
@@ -23,7 +23,7 @@ use crate::sys::{self, LockMode};
 pub(super) const FLAG_EMPTY: u64 = 1;
 pub(super) const FLAG_SECRET: u64 = 2;
 
-/// How many entries a handle keeps for itself when it does not need them.
+/// How many entries a handle keeps for itself when it does not need them, while there are plenty.
 const IDLE_ENTRIES: usize = 2;
 
 /// Every sleep ends after this, to look again: so long a publisher that died between publishing and waking
@@ -273,8 +273,10 @@ impl Shared {
     /// Lets go of an entry and its pin.
     pub(super) fn release_entry(&self, entry: usize) {
         protocol::unpin(self, entry);
+        // Where half of them were ever in use, others may need it.
+        let plenty = (self.claimed().load(Ordering::Relaxed) as usize) <= self.layout.entries() / 2;
         let mut idle = self.idle();
-        if idle.entries.len() < IDLE_ENTRIES {
+        if plenty && idle.entries.len() < IDLE_ENTRIES {
             idle.entries.push(entry);
         } else {
             self.map.section().unlock(entry_lock(entry));
@@ -307,9 +309,7 @@ impl Shared {
 
     /// Tries to become the writer.
     pub(super) fn try_lock_writer(&self) -> Result<bool> {
-        if !self.can_write {
-            return Err(Error::unsupported(format!("{} was opened for reading only", self.subject())));
-        }
+        self.check_can_write()?;
         {
             let mut idle = self.idle();
             if !idle.present {
@@ -318,6 +318,19 @@ impl Shared {
                 idle.present = self.map.section().try_lock(PRESENCE_LOCK, LockMode::Shared)?;
             }
         }
+        self.try_lock_to_clear()
+    }
+
+    fn check_can_write(&self) -> Result<()> {
+        if self.can_write {
+            return Ok(());
+        }
+        Err(Error::unsupported(format!("{} was opened for reading only", self.subject())))
+    }
+
+    /// Takes the writers' lock to clear up, not to publish: nobody waits for a version from this handle.
+    pub(super) fn try_lock_to_clear(&self) -> Result<bool> {
+        self.check_can_write()?;
         if !self.map.section().try_lock(WRITER_LOCK, LockMode::Exclusive)? {
             return Ok(false);
         }
@@ -330,8 +343,17 @@ impl Shared {
         Ok(true)
     }
 
+    /// Lets go of the writers' lock, and leaves no bytes that are to be wiped and that nobody has pinned.
     pub(super) fn unlock_writer(&self) {
-        self.map.section().unlock(WRITER_LOCK);
+        loop {
+            self.wipe_leftovers();
+            self.map.section().unlock(WRITER_LOCK);
+            // A reader that let go of its pin in between could not get the lock.
+            let missed = self.leftovers().any(|slot| !protocol::is_pinned(self, slot));
+            if !missed || !matches!(self.try_lock_to_clear(), Ok(true)) {
+                return;
+            }
+        }
     }
 
     /// Whether a handle that wrote lives, other than this one.
@@ -348,22 +370,40 @@ impl Shared {
         self.clear_dead_pins();
         let slot = (writing - 1) as usize;
         let current = Current(self.current().load(Ordering::Relaxed));
-        if slot < self.layout.slots
-            && (current.version() == 0 || slot != current.slot())
-            && protocol::take(self, slot)
-        {
-            // How much memory it has is not known: it may have died while it changed that.
+        if slot < self.layout.slots && (current.version() == 0 || slot != current.slot()) {
+            // The dead writer had taken it and its version was never current: no pin on it holds, and the
+            // reader that set one finds another version there.
+            self.version(slot).store(0, Ordering::SeqCst);
+            self.field(slot, Field::Length).store(0, Ordering::Relaxed);
+            self.field(slot, Field::Flags).store(FLAG_EMPTY, Ordering::Relaxed);
+            // How much memory it has is not known: the writer may have died while it changed that.
             self.field(slot, Field::Extent).store(0, Ordering::Release);
-            self.map.section().release(self.layout.slot_at(slot) as u64, self.layout.slot_size);
+        } else if self.header(current.slot()).is_some_and(|header| header.is_empty())
+            && self.is_whole(current.slot(), current.version())
+        {
+            // It had cleared or taken a value, and perhaps not wiped it.
+            for slot in (0..self.touched()).filter(|slot| *slot != current.slot()) {
+                self.mark_secret(slot);
+            }
+        }
+        // It may have died between a change of an extent and the change of the memory.
+        for slot in 0..self.layout.slots {
+            let extent = self.field(slot, Field::Extent).load(Ordering::Relaxed).min(self.layout.slot_size);
+            let start = self.layout.slot_at(slot) as u64;
+            self.map.section().release(start + extent, self.layout.slot_size - extent);
         }
         self.word(WRITING_AT).store(0, Ordering::Release);
+    }
+
+    fn touched(&self) -> usize {
+        (self.word(TOUCHED_AT).load(Ordering::Relaxed) as usize).min(self.layout.slots)
     }
 
     /// Finds a slot for `total` bytes with memory for them. It is marked as being written until
     /// [`finish`](Self::finish).
     pub(super) fn prepare_slot(&self, total: u64, length: u64) -> Result<(usize, u64)> {
         let current = Current(self.current().load(Ordering::Relaxed));
-        let touched = self.word(TOUCHED_AT).load(Ordering::Relaxed) as usize;
+        let touched = self.touched();
         let mut slot = protocol::take_next(self, current);
         if slot.is_none_or(|slot| slot >= 3 && (slot >= touched || current.version().is_multiple_of(64))) {
             // Pins are in the way: are their owners alive? Asking costs a system call for each, so under a
@@ -493,8 +533,11 @@ impl Shared {
     /// Gives back memory that slots have beyond what the newest value, of `total` bytes, lets them keep, and
     /// wipes secrets that nobody reads any more.
     pub(super) fn trim(&self, total: u64) {
+        self.wipe_leftovers();
         let current = Current(self.current().load(Ordering::Relaxed));
-        let touched = (self.word(TOUCHED_AT).load(Ordering::Relaxed) as usize).min(self.layout.slots);
+        let touched = self.touched();
+        // Asking whether the owners of pins live costs a system call for each.
+        let mut may_ask = current.version().is_multiple_of(16);
         let mut kept = 0;
         for slot in (0..touched).filter(|slot| *slot != current.slot() || current.version() == 0) {
             let extent = self.field(slot, Field::Extent).load(Ordering::Relaxed);
@@ -504,11 +547,7 @@ impl Shared {
             // One slot to write next, one that readers without a pin may still copy from.
             let limit = if kept < 2 { keep(total) } else { 0 };
             kept += 1;
-            let secret = self.field(slot, Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET != 0;
-            if (extent > limit || secret) && protocol::take(self, slot) {
-                if secret {
-                    self.wipe(slot);
-                }
+            if extent > limit && self.take_from_dead(slot, &mut may_ask) {
                 // Only less memory: that can't fail.
                 let _ = self.set_extent(slot, 0, limit);
             }
@@ -530,28 +569,67 @@ impl Shared {
         self.field(slot, Field::Flags).store(FLAG_EMPTY, Ordering::Relaxed);
     }
 
-    /// Zeroes the bytes of a value that was taken, cleared or has expired. While a reader has it pinned it is
-    /// left for that reader, or the next writer, to wipe.
-    pub(super) fn wipe_replaced(&self, slot: usize) {
-        let current = Current(self.current().load(Ordering::Relaxed));
-        if slot == current.slot() {
-            return;
-        }
+    /// Takes a slot; where it is pinned, asks once whether the owners of pins live.
+    fn take_from_dead(&self, slot: usize, may_ask: &mut bool) -> bool {
+        protocol::take(self, slot)
+            || std::mem::take(may_ask) && {
+                self.clear_dead_pins();
+                protocol::take(self, slot)
+            }
+    }
+
+    fn mark_secret(&self, slot: usize) {
         let flags = self.field(slot, Field::Flags);
         flags.store(flags.load(Ordering::Relaxed) | FLAG_SECRET, Ordering::Relaxed);
-        if protocol::take(self, slot) {
-            self.wipe(slot);
+    }
+
+    /// The slots with bytes that are to be wiped once nobody has them pinned.
+    fn leftovers(&self) -> impl Iterator<Item = usize> {
+        let current = Current(self.current().load(Ordering::Relaxed));
+        (0..self.touched()).filter(move |slot| {
+            (current.version() == 0 || *slot != current.slot())
+                && self.field(*slot, Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET != 0
+        })
+    }
+
+    /// Wipes what is to be wiped, but for what a living reader has pinned: that one sees to it when it lets go.
+    /// Only for who has the writers' lock.
+    fn wipe_leftovers(&self) {
+        let mut may_ask = true;
+        for slot in self.leftovers() {
+            if self.take_from_dead(slot, &mut may_ask) {
+                self.wipe(slot);
+            }
         }
     }
 
-    /// Zeroes the bytes of a version that is no longer current, if its slot still holds it.
-    pub(super) fn wipe_if_replaced(&self, version: Current) {
-        let current = Current(self.current().load(Ordering::Relaxed));
-        if current != version
-            && self.version(version.slot()).load(Ordering::Relaxed) == version.version()
-            && protocol::take(self, version.slot())
+    /// Marks a value that was taken, cleared or has expired as one to be wiped.
+    pub(super) fn forget(&self, replaced: Current) {
+        if replaced.version() > 0 && replaced.slot() < self.layout.slots {
+            self.mark_secret(replaced.slot());
+            // Either its reader sees the mark when it lets go of its pin, or the pin is not seen any more.
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// What a reader does when it has let go of its pin on a version (and a fence came after).
+    pub(super) fn let_go(&self, version: Current) {
+        if self.current().load(Ordering::Relaxed) == version.0
+            || self.field(version.slot(), Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET == 0
         {
-            self.wipe(version.slot());
+            return;
+        }
+        // The writer could not wipe it. Where another has the lock now, that one will.
+        if let Ok(true) = self.try_lock_to_clear() {
+            self.unlock_writer();
+        }
+    }
+
+    /// Wipes the bytes of a slot that was taken and will not be published.
+    pub(super) fn abandon(&self, slot: usize, length: usize) {
+        if self.secret {
+            self.field(slot, Field::Length).store(length as u64, Ordering::Relaxed);
+            self.wipe(slot);
         }
     }
 

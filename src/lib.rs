@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use handover::{Auth, MemoryMapper};
-//! # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
+//! # let dir = std::env::temp_dir().join(format!("handover-doc-lib-{}", std::process::id()));
 //! # std::fs::create_dir(&dir)?;
 //! # // SAFETY: the example has one thread.
 //! # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };
@@ -30,6 +30,8 @@
 //! | [`MemoryMappedFile`] | a region of bytes by name, on a file or anonymous, and its views |
 //!
 //! Maps behave as those of .NET (`System.IO.MemoryMappedFiles`), named ones on every system.
+
+#![cfg_attr(loom, allow(dead_code, unused_imports, reason = "only the protocol is built for its model"))]
 
 mod cell;
 pub mod codec;

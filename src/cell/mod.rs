@@ -135,9 +135,10 @@ mod face {
         }
 
         fn attach(&self, map: MemoryMappedFile, create: bool) -> Result<Cell> {
-            let view = match map.create_view_accessor(0, 0) {
+            let ready = SLOTS_AT as u64;
+            let view = match map.create_sparse_accessor(ready, Access::ReadWrite) {
                 Err(Error::AccessDenied { .. }) if !create => {
-                    map.create_view_accessor_with(0, 0, Access::Read)?
+                    map.create_sparse_accessor(ready, Access::Read)?
                 }
                 other => other?,
             };
@@ -216,7 +217,7 @@ mod face {
             };
         }
         // A writer that lives did this when it opened the cell.
-        if !shared.try_lock_to_clear()? {
+        if !shared.try_lock_writer()? {
             return Ok(None);
         }
         let dropped = shared.choose_newest_whole();
@@ -337,7 +338,12 @@ mod face {
         ///
         /// `Unsupported` on a handle that can't write.
         pub fn try_writer(&self) -> Result<Option<Writer>> {
-            Ok(self.shared.try_lock_writer()?.then(|| Writer::new(self.shared.clone())))
+            if !self.shared.try_lock_writer()? {
+                return Ok(None);
+            }
+            let writer = Writer::new(self.shared.clone());
+            self.shared.be_present()?;
+            Ok(Some(writer))
         }
 
         /// Becomes the writer, waiting up to `limit` while another one is.
@@ -452,8 +458,7 @@ mod face {
             if !self.shared.can_write {
                 return Ok(());
             }
-            // Who only reads is not taken for a writer by this.
-            if self.shared.try_lock_to_clear()? {
+            if self.shared.try_lock_writer()? {
                 Writer::new(self.shared.clone()).remove_expired()?;
             }
             Ok(())

@@ -103,6 +103,8 @@ fn a_value_that_is_read_is_gone_when_its_reader_lets_go() {
                 reader.on_cell(CellCommand::Load(cell));
             }
             assert!(!scene.has(version), "{gone:?}, held: {held}");
+            let has_writer = scene.writer.info(scene.cell).has_writer;
+            assert!(!has_writer, "a reader that wipes is taken for a writer");
         }
     }
 }

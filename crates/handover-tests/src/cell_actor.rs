@@ -22,7 +22,7 @@ const SUMS: &str = "sums";
 /// The cells of an actor, and what it has of them.
 #[derive(Debug, Default)]
 pub struct Cells {
-    cells: HashMap<u32, Handle>,
+    handles: HashMap<u32, Handle>,
     held: HashMap<u32, (Reader, Snapshot)>,
     sums: Option<MemoryMapper<Sums>>,
     threads: Vec<JoinHandle<()>>,
@@ -108,7 +108,7 @@ fn open(open: &OpenCell) -> handover::Result<Cell> {
 
 impl Cells {
     fn cell(&mut self, cell: u32) -> Result<&mut Handle, Failure> {
-        self.cells.get_mut(&cell).ok_or_else(unknown)
+        self.handles.get_mut(&cell).ok_or_else(unknown)
     }
 
     fn number(&mut self) -> u32 {
@@ -138,11 +138,11 @@ impl Cells {
             CellCommand::Open(how) => {
                 let cell = open(&how)?;
                 let number = self.number();
-                self.cells.insert(number, Handle { writer: None, reader: cell.reader(), cell });
+                self.handles.insert(number, Handle { writer: None, reader: cell.reader(), cell });
                 Ok(Reply::Number(number.into()))
             }
             CellCommand::Close(cell) => {
-                self.cells.remove(&cell);
+                self.handles.remove(&cell);
                 Ok(Reply::Done)
             }
             CellCommand::Info(cell) => {

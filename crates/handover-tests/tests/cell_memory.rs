@@ -115,12 +115,14 @@ fn what_a_dead_reader_held_comes_back_wherever_it_lies() {
             writer.publish(cell, length, 1);
             let mut reader = stage.actor();
             let theirs = reader.open_cell(&OpenCell::existing("cell"));
-            reader.hold(theirs);
-            readers.push(reader);
+            readers.push((theirs, reader.hold(theirs), reader));
         }
-        // The one with the large value dies last; the others' entries are free again.
-        readers.remove(large_at).kill();
-        readers.into_iter().for_each(Actor::kill);
+        // The others let go in good order, so that the writer finds slots without asking who is dead.
+        readers.remove(large_at).2.kill();
+        for (theirs, held, mut reader) in readers {
+            reader.on_cell(CellCommand::DropHeld(held));
+            reader.on_cell(CellCommand::Close(theirs));
+        }
         writer.publish(cell, 100, 64);
         expect_memory(&mut writer, cell, &file, 100);
     }

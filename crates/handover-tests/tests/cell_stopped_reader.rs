@@ -35,7 +35,9 @@ fn no_stop_at_whatever_moment_tears_a_value() {
         while start.elapsed() < Duration::from_secs(seconds) / 3 {
             std::thread::sleep(Duration::from_micros(random.below(200)));
             reader.signal(libc::SIGSTOP);
-            std::thread::sleep(Duration::from_micros(random.below(200)));
+            // Now and then for long enough that a writer, however slow, comes round.
+            let most = if stops % 16 == 0 { 20_000 } else { 200 };
+            std::thread::sleep(Duration::from_micros(random.below(most)));
             reader.go_on();
             stops += 1;
         }

@@ -261,7 +261,8 @@ mod face {
     /// ```
     ///
     /// Readers never wait, for writers, for each other, or for anything that died; writers never wait for
-    /// readers. Up to 62 snapshots can be held at a time, over all processes.
+    /// readers. Up to 62 snapshots can be held at a time, over all processes; a reader holds the last one that
+    /// it loaded, and while less than half of the 62 were ever in use, a handle may keep two that it let go.
     #[derive(Clone, Debug)]
     pub struct Cell {
         pub(super) shared: Arc<Shared>,

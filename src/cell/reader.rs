@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
@@ -174,9 +174,9 @@ impl Reader {
             // Nobody else has the snapshot: its entry goes on to the new version.
             match pin(shared, pinned.entry) {
                 Ok((current, header)) => {
-                    let before = std::mem::replace(&mut pinned.current, current);
+                    let old = std::mem::replace(&mut pinned.current, current);
                     pinned.header = header;
-                    shared.wipe_after_pin(before);
+                    shared.let_go(old);
                     return Ok(());
                 }
                 Err(missed) => {
@@ -220,7 +220,8 @@ impl Drop for Pinned {
             return;
         }
         self.shared.release_entry(self.entry);
-        self.shared.wipe_after_pin(self.current);
+        fence(Ordering::SeqCst);
+        self.shared.let_go(self.current);
     }
 }
 

@@ -15,7 +15,7 @@ use super::layout::{
     SLOT_HEADERS_AT, SLOTS_AT, TOUCHED_AT, TYPE_NAME_MAX, WRITER_LOCK, WRITING_AT, entry_lock,
 };
 use super::protocol::{self, Current, MAX_VERSION, Memory, Missed};
-use super::sync::{AtomicU32, AtomicU64, Ordering};
+use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use super::{Durability, Meta};
 use crate::error::{Error, Result, Subject};
 use crate::map::{MemoryMappedFile, ViewAccessor, bytes};
@@ -28,7 +28,7 @@ pub(super) const FLAG_SECRET: u64 = 2;
 /// What is wrong with a cell whose newest version has an impossible header.
 pub(super) const BAD_LENGTH: &str = "the newest version is said to be longer than there is room for";
 
-/// How many entries a handle keeps for itself when it does not need them.
+/// How many entries a handle keeps for itself when it does not need them, while there are plenty.
 const IDLE_ENTRIES: usize = 2;
 
 /// Every sleep ends after this, to look again: so long a publisher that died between publishing and waking
@@ -204,8 +204,7 @@ impl Shared {
             return None;
         }
         // Bytes without memory were never written: nobody is to make room for them, or read their zeroes.
-        // (On a file the checksum tells; the extent may be older than the bytes after a loss of power.)
-        if !self.layout.has_checksums() && length + type_name_length > load(Field::Extent) {
+        if length + type_name_length > load(Field::Extent) {
             return None;
         }
         let header = Header {
@@ -336,8 +335,10 @@ impl Shared {
     /// Lets go of an entry and its pin.
     pub(super) fn release_entry(&self, entry: usize) {
         protocol::unpin(self, entry);
+        // Where half of them were ever in use, others may need it.
+        let plenty = (self.claimed().load(Ordering::Relaxed) as usize) <= self.layout.entries() / 2;
         let mut idle = self.idle();
-        if idle.entries.len() < IDLE_ENTRIES {
+        if plenty && idle.entries.len() < IDLE_ENTRIES {
             idle.entries.push(entry);
         } else {
             self.map.section().unlock(entry_lock(entry));
@@ -400,7 +401,17 @@ impl Shared {
         self.map.section().try_lock(WRITER_LOCK, LockMode::Exclusive)
     }
 
+    /// Lets go of the writers' lock, and leaves no bytes that are to be wiped and that nobody has pinned.
     pub(super) fn unlock_writer(&self) {
+        for _ in 0..protocol::ATTEMPTS {
+            self.wipe_leftovers();
+            self.map.section().unlock(WRITER_LOCK);
+            // A reader that let go of its pin in between could not get the lock.
+            let missed = self.leftovers().any(|slot| !protocol::is_pinned(self, slot));
+            if !missed || !matches!(self.try_lock_writer(), Ok(true)) {
+                return;
+            }
+        }
         self.map.section().unlock(WRITER_LOCK);
     }
 
@@ -418,23 +429,42 @@ impl Shared {
         self.clear_dead_pins();
         let slot = (writing - 1) as usize;
         let current = Current(self.current().load(Ordering::Relaxed));
-        if slot < self.layout.slots
-            && (current.version() == 0 || slot != current.slot())
-            && !self.is_kept(slot)
-            && protocol::take(self, slot)
-        {
-            // How much memory it has is not known: it may have died while it changed that.
+        let is_current = current.version() > 0 && slot == current.slot();
+        if slot < self.layout.slots && !is_current && !self.is_kept(slot) {
+            // The dead writer had taken it and its version was never current: no pin on it holds, and the
+            // reader that set one finds another version there.
+            self.version(slot).store(0, Ordering::SeqCst);
+            self.field(slot, Field::Length).store(0, Ordering::Relaxed);
+            self.field(slot, Field::Flags).store(FLAG_EMPTY, Ordering::Relaxed);
+            // How much memory it has is not known: the writer may have died while it changed that.
             self.field(slot, Field::Extent).store(0, Ordering::Release);
-            self.map.section().release(self.layout.slot_at(slot) as u64, self.layout.slot_size);
+        } else if is_current
+            && self.header(slot).is_some_and(|header| header.is_empty())
+            && self.is_whole(current.slot(), current.version())
+        {
+            // It had cleared or taken a value, and perhaps not wiped it.
+            for slot in (0..self.touched()).filter(|slot| *slot != current.slot()) {
+                self.mark_secret(slot);
+            }
+        }
+        // It may have died between a change of an extent and the change of the memory.
+        for slot in 0..self.layout.slots {
+            let extent = self.field(slot, Field::Extent).load(Ordering::Relaxed).min(self.layout.slot_size);
+            let start = self.layout.slot_at(slot) as u64;
+            self.map.section().release(start + extent, self.layout.slot_size - extent);
         }
         self.word(WRITING_AT).store(0, Ordering::Release);
+    }
+
+    fn touched(&self) -> usize {
+        (self.word(TOUCHED_AT).load(Ordering::Relaxed) as usize).min(self.layout.slots)
     }
 
     /// Finds a slot for `total` bytes with memory for them. It is marked as being written until
     /// [`finish`](Self::finish).
     pub(super) fn prepare_slot(&self, total: u64, length: u64) -> Result<(usize, u64)> {
         let current = Current(self.current().load(Ordering::Relaxed));
-        let touched = self.word(TOUCHED_AT).load(Ordering::Relaxed) as usize;
+        let touched = self.touched();
         let mut slot = protocol::take_next(self, current);
         if slot.is_none_or(|slot| slot >= 3 && (slot >= touched || current.version().is_multiple_of(64))) {
             // Pins are in the way: are their owners alive? Asking costs a system call for each, so under a
@@ -643,8 +673,11 @@ impl Shared {
     /// Gives back memory that slots have beyond what the newest value, of `total` bytes, lets them keep, and
     /// wipes secrets that nobody reads any more.
     pub(super) fn trim(&self, total: u64) {
+        self.wipe_leftovers();
         let current = Current(self.current().load(Ordering::Relaxed));
-        let touched = (self.word(TOUCHED_AT).load(Ordering::Relaxed) as usize).min(self.layout.slots);
+        let touched = self.touched();
+        // Asking whether the owners of pins live costs a system call for each.
+        let mut may_ask = current.version().is_multiple_of(16);
         let mut kept = 0;
         for slot in (0..touched).filter(|slot| *slot != current.slot() || current.version() == 0) {
             let extent = self.field(slot, Field::Extent).load(Ordering::Relaxed);
@@ -654,14 +687,7 @@ impl Shared {
             // One slot to write next, one that readers without a pin may still copy from.
             let limit = if kept < 2 { keep(total) } else { 0 };
             kept += 1;
-            let secret = self.field(slot, Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET != 0;
-            if self.is_kept(slot) && (!secret || self.make_durable(current).is_err()) {
-                continue;
-            }
-            if (extent > limit || secret) && protocol::take(self, slot) {
-                if secret {
-                    self.wipe(slot);
-                }
+            if !self.is_kept(slot) && extent > limit && self.take_from_dead(slot, &mut may_ask) {
                 // Only less memory: that can't fail.
                 let _ = self.set_extent(slot, 0, limit);
             }
@@ -691,48 +717,72 @@ impl Shared {
         }
     }
 
-    /// Zeroes the bytes of a value that was taken, cleared or has expired. While a reader has it pinned it is
-    /// left for that reader, or the next writer, to wipe.
-    pub(super) fn wipe_replaced(&self, slot: usize) -> Result<()> {
-        let current = Current(self.current().load(Ordering::Relaxed));
-        if slot == current.slot() {
-            return Ok(());
-        }
-        if self.is_kept(slot) {
-            // Wiped first, a loss of power would bring back what was there before this value.
-            self.make_durable(current)?;
-        }
-        let flags = self.field(slot, Field::Flags);
-        flags.store(flags.load(Ordering::Relaxed) | FLAG_SECRET, Ordering::Relaxed);
-        if protocol::take(self, slot) {
-            self.wipe(slot);
-        }
-        Ok(())
+    /// Takes a slot; where it is pinned, asks once whether the owners of pins live.
+    fn take_from_dead(&self, slot: usize, may_ask: &mut bool) -> bool {
+        protocol::take(self, slot)
+            || std::mem::take(may_ask) && {
+                self.clear_dead_pins();
+                protocol::take(self, slot)
+            }
     }
 
-    /// For who let go of a pin: wipes the version, if its writer could not because of the pin.
-    pub(super) fn wipe_after_pin(&self, version: Current) {
-        let (slot, word) = (version.slot(), self.current().load(Ordering::Relaxed));
-        if word != version.0
-            // Not what the header said when it was pinned: taking or clearing a value makes it a secret.
-            && self.field(slot, Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET != 0
-            && self.version(slot).load(Ordering::Relaxed) == version.version()
-            && let Ok(true) = self.try_lock_writer()
+    fn mark_secret(&self, slot: usize) {
+        let flags = self.field(slot, Field::Flags);
+        flags.store(flags.load(Ordering::Relaxed) | FLAG_SECRET, Ordering::Relaxed);
+    }
+
+    /// The slots with bytes that are to be wiped once nobody has them pinned.
+    fn leftovers(&self) -> impl Iterator<Item = usize> {
+        let current = Current(self.current().load(Ordering::Relaxed));
+        (0..self.touched()).filter(move |slot| {
+            (current.version() == 0 || *slot != current.slot())
+                && self.field(*slot, Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET != 0
+        })
+    }
+
+    /// Wipes what is to be wiped, but for what a living reader has pinned: that one sees to it when it lets go.
+    /// Only for who has the writers' lock.
+    fn wipe_leftovers(&self) {
+        let mut may_ask = true;
+        let current = Current(self.current().load(Ordering::Relaxed));
+        for slot in self.leftovers() {
+            if self.is_kept(slot) && self.make_durable(current).is_err() {
+                // Wiped now, a loss of power would bring back what was there before this value.
+                continue;
+            }
+            if self.take_from_dead(slot, &mut may_ask) {
+                self.wipe(slot);
+            }
+        }
+    }
+
+    /// Marks a value that was taken, cleared or has expired as one to be wiped.
+    pub(super) fn forget(&self, replaced: Current) {
+        if replaced.version() > 0 && replaced.slot() < self.layout.slots {
+            self.mark_secret(replaced.slot());
+            // Either its reader sees the mark when it lets go of its pin, or the pin is not seen any more.
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// What a reader does when it has let go of its pin on a version (and a fence came after).
+    pub(super) fn let_go(&self, version: Current) {
+        if self.current().load(Ordering::Relaxed) == version.0
+            || self.field(version.slot(), Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET == 0
         {
-            self.wipe_if_replaced(version);
+            return;
+        }
+        // The writer could not wipe it. Where another has the lock now, that one will.
+        if let Ok(true) = self.try_lock_writer() {
             self.unlock_writer();
         }
     }
 
-    /// Zeroes the bytes of a version that is no longer current, if its slot still holds it.
-    fn wipe_if_replaced(&self, version: Current) {
-        let current = Current(self.current().load(Ordering::Relaxed));
-        if current != version
-            && self.version(version.slot()).load(Ordering::Relaxed) == version.version()
-            && (!self.is_kept(version.slot()) || self.make_durable(current).is_ok())
-            && protocol::take(self, version.slot())
-        {
-            self.wipe(version.slot());
+    /// Wipes the bytes of a slot that was taken and will not be published.
+    pub(super) fn abandon(&self, slot: usize, length: usize) {
+        if self.secret {
+            self.field(slot, Field::Length).store(length as u64, Ordering::Relaxed);
+            self.wipe(slot);
         }
     }
 

@@ -100,10 +100,7 @@ impl Writer {
     ///
     /// `NoSpace`.
     pub fn clear(&mut self) -> Result<u64> {
-        let current = self.current();
-        let version = self.store(&Meta::default(), 0, true, |_| Ok(()))?;
-        self.wipe(current)?;
-        Ok(version)
+        self.store(&Meta::default(), 0, true, |_| Ok(()))
     }
 
     /// Takes the value out: gives it, and leaves the cell without one. `None` where there is none.
@@ -152,13 +149,6 @@ impl Writer {
         Current(self.shared.current().load(Ordering::Relaxed))
     }
 
-    fn wipe(&self, replaced: Current) -> Result<()> {
-        if replaced.version() > 0 && replaced.slot() < self.shared.layout.slots {
-            self.shared.wipe_replaced(replaced.slot())?;
-        }
-        Ok(())
-    }
-
     fn check_generation(&self) -> Result<()> {
         if self.generation == sys::fork_generation() {
             return Ok(());
@@ -188,14 +178,19 @@ impl Writer {
         }
         let total = length + name;
         let (slot, version) = shared.prepare_slot(total as u64, length as u64)?;
+        let replaced = self.current();
         // Whether the closure returns, fails or panics: the slot is no longer being written after.
-        let _finish = Finish(shared);
+        let mut finish = Finish { shared, slot, length, published: false };
         let mut buffer = SlotBuffer { shared, slot, at: 0, length };
         fill(&mut buffer)?;
         buffer.zero_rest();
         shared.write_header(slot, version, length, meta, empty);
         shared.flush_slot(slot, version, total)?;
+        finish.published = true;
         protocol::publish(shared, slot, version);
+        if empty {
+            shared.forget(replaced);
+        }
         shared.flush_current(Current::new(version, slot))?;
         shared.trim(total as u64);
         Ok(version)
@@ -210,11 +205,19 @@ impl Drop for Writer {
     }
 }
 
-struct Finish<'a>(&'a Shared);
+struct Finish<'a> {
+    shared: &'a Shared,
+    slot: usize,
+    length: usize,
+    published: bool,
+}
 
 impl Drop for Finish<'_> {
     fn drop(&mut self) {
-        self.0.finish();
+        if !self.published {
+            self.shared.abandon(self.slot, self.length);
+        }
+        self.shared.finish();
     }
 }
 

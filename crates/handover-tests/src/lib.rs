@@ -16,12 +16,17 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+pub mod cell;
+#[cfg(target_os = "linux")]
+pub mod cell_actor;
 pub mod fuzz;
 mod protocol;
 #[cfg(target_os = "linux")]
 pub mod race;
 #[cfg(target_os = "linux")]
 pub mod trace;
+pub mod value;
 
 pub use protocol::{Command, Failure, How, Map, Open, Reply};
 

@@ -188,6 +188,9 @@ pub enum Command {
         /// Which participant this is.
         slot: usize,
     },
+    /// Does something with a cell: see `cell`.
+    #[cfg(target_os = "linux")]
+    Cell(crate::cell::CellCommand),
     /// Ends the process without closing anything.
     Exit,
 }
@@ -205,6 +208,14 @@ pub enum Reply {
     Map(Map),
     /// Names.
     Names(Vec<String>),
+    /// There is none.
+    Nothing,
+    /// What can be told of a cell.
+    #[cfg(target_os = "linux")]
+    Cell(crate::cell::CellState),
+    /// Sums of several participants.
+    #[cfg(target_os = "linux")]
+    Sums(crate::cell::Sums),
     /// It failed.
     Failed(Failure),
 }

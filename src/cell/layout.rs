@@ -37,7 +37,7 @@
 //!             40  8  expiry, likewise; 0: never
 //!             48  8  extent: bytes of the slot that have memory, from its start; after a loss of power only
 //!                     a guess
-//!             56  8  flags: bit 0 empty (cleared or taken), bit 1 secret
+//!             56  8  flags: bit 0 empty (cleared or taken), bit 1 secret, bit 2 stored with `Sync`
 //! 16,384       slots
 //! ```
 //!

@@ -269,6 +269,21 @@ fn a_head_that_was_cut_short_is_completed() {
 }
 
 #[test]
+fn a_head_that_alone_did_not_reach_the_disk_is_made_anew() {
+    let dir = own_dir();
+    for lost in [8, 64, 512, 4096] {
+        let path = with_three_versions(&dir);
+        File::options().write(true).open(&path).unwrap().write_all_at(&vec![0; lost], 0).unwrap();
+        let recovered = cell(&path, Durability::None);
+        assert_eq!(value(&recovered).as_deref(), Some(&b"third"[..]), "{lost}");
+        assert_eq!((recovered.version(), recovered.dropped()), (3, None));
+        assert_eq!(set(&recovered, b"next"), 4);
+        drop(recovered);
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
 fn a_file_that_grew_is_the_same_cell_and_one_that_was_cut_is_refused() {
     let dir = own_dir();
     let path = with_three_versions(&dir);

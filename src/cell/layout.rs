@@ -180,6 +180,15 @@ impl Layout {
         *head != whole && words.iter().zip(expected).all(|(word, whole)| *word == [0; 8] || word == whole)
     }
 
+    /// The error of who opens a map whose head is unfinished.
+    pub(super) fn unfinished(subject: &Subject) -> Error {
+        Error::wrong_kind(
+            subject.clone(),
+            "a cell was expected; its head is empty or cut short: none was made of it yet, or a crash came in \
+             between (create makes one)",
+        )
+    }
+
     /// The head's bytes.
     pub(super) fn head(&self) -> [u8; HEAD] {
         let mut head = [0; HEAD];
@@ -208,13 +217,8 @@ impl Layout {
             u64::from_ne_bytes(bytes)
         };
         let wrong = |reason: String| Error::wrong_kind(subject.clone(), reason);
-        let cut_short = |flags| Self::for_map(size, flags).is_ok_and(|layout| layout.is_unfinished(head));
-        if head[..8] == [0; 8] || cut_short(0) || cut_short(FLAG_CHECKSUMS) {
-            return Err(wrong(
-                "a cell was expected; its head is empty or cut short: none was made of it yet, or a crash came in \
-                 between (create makes one)"
-                    .to_owned(),
-            ));
+        if head[..8] == [0; 8] {
+            return Err(Self::unfinished(subject));
         }
         if &head[..8] != MAGIC {
             let found =

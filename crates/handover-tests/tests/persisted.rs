@@ -457,3 +457,18 @@ fn the_file_must_not_be_there_with_create_new() {
     assert!(matches!(error, Error::AlreadyExists { .. }), "{error}");
     assert_eq!(value(&cell(&path, Durability::None)).as_deref(), Some(&b"third"[..]));
 }
+
+#[test]
+fn a_cell_in_a_map_of_any_kind_can_be_opened_again() {
+    let dir = own_dir();
+    let options = MapOptions::new().directory(dir.path());
+    let map = options.create_new("raw", 100_000).unwrap();
+    let cell = Cell::create(map).unwrap();
+    assert_eq!(set(&cell, b"value"), 1);
+    for again in [
+        Cell::open(options.open_existing("raw").unwrap()).unwrap(),
+        Cell::create(options.open_existing("raw").unwrap()).unwrap(),
+    ] {
+        assert_eq!(value(&again).as_deref(), Some(&b"value"[..]));
+    }
+}

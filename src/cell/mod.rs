@@ -106,11 +106,16 @@ mod face {
             self
         }
 
-        /// Makes a cell of a map that is all zeroes, or opens the cell that is in it.
+        /// Makes a cell of a map whose first 16 KiB are zero, or opens the cell that is in it. A cell on a file
+        /// whose making was cut short by a crash is completed.
+        ///
+        /// On a file, and with write access, this and [`open`](Self::open) recover from a crash of the machine:
+        /// the newest version that is whole becomes the current one. See [`Cell::dropped`].
         ///
         /// # Errors
         ///
-        /// `OutOfRange` for a map that is too small; those of [`open`](Self::open).
+        /// `OutOfRange` for a map that is too small; `TimedOut` where there is something to recover and another
+        /// process stays the writer; those of [`open`](Self::open).
         pub fn create(&self, map: MemoryMappedFile) -> Result<Cell> {
             self.attach(map, true)
         }
@@ -120,6 +125,7 @@ mod face {
         /// # Errors
         ///
         /// `WrongKind` where there is none, or one of another layout or byte order: it says what was found.
+        /// `Corrupt` where the newest version is not whole and the map can't be written.
         pub fn open(&self, map: MemoryMappedFile) -> Result<Cell> {
             self.attach(map, false)
         }
@@ -171,12 +177,14 @@ mod face {
             let mut head = [0; HEAD];
             view.read_bytes(0, &mut head)?;
             let flags = if map.is_on_file() { FLAG_CHECKSUMS } else { 0 };
-            let new = if create { Some(Layout::for_map(map.capacity(), flags)) } else { None };
-            let unfinished = match new {
-                Some(Ok(layout)) if layout.is_unfinished(&head) => Some(layout),
-                Some(Err(error)) if head == [0; HEAD] => return Err(error),
+            let unfinished = match Layout::for_map(map.capacity(), flags) {
+                Ok(layout) if layout.is_unfinished(&head) => Some(layout),
+                Err(error) if create && head == [0; HEAD] => return Err(error),
                 _ => None,
             };
+            if unfinished.is_some() && !create {
+                return Err(Layout::unfinished(map.subject()));
+            }
             let layout = match unfinished {
                 Some(layout) => layout,
                 None => Layout::read(&head, map.capacity(), map.subject())?,

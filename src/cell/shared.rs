@@ -24,6 +24,8 @@ use crate::sys::{self, LockMode};
 
 pub(super) const FLAG_EMPTY: u64 = 1;
 pub(super) const FLAG_SECRET: u64 = 2;
+/// Stored with `Durability::Sync`.
+const FLAG_SYNC: u64 = 4;
 
 /// What is wrong with a cell whose newest version has an impossible header.
 pub(super) const BAD_LENGTH: &str = "the newest version is said to be longer than there is room for";
@@ -553,7 +555,8 @@ impl Shared {
         store(Field::Written, now());
         store(Field::Expires, meta.expires);
         let secret = if self.secret { FLAG_SECRET } else { 0 };
-        store(Field::Flags, if empty { FLAG_EMPTY } else { 0 } | secret);
+        let sync = if self.durability == Durability::Sync { FLAG_SYNC } else { 0 };
+        store(Field::Flags, if empty { FLAG_EMPTY } else { 0 } | secret | sync);
         let checksum = if self.layout.has_checksums() {
             self.header(slot).map_or(0, |header| self.checksum(slot, version, &header))
         } else {
@@ -876,7 +879,11 @@ impl Shared {
             |slot: &usize| (1..=MAX_VERSION).contains(&version(*slot)) && version(*slot) > current.version();
         let mut newer = (0..self.layout.slots).filter(is_newer).peekable();
         if (named || current.0 == 0) && newer.peek().is_none() {
-            if self.durability == Durability::Sync && self.durable() != current {
+            // The crash may have come before `durable` was stored.
+            let is_sync = || {
+                exists && self.field(current.slot(), Field::Flags).load(Ordering::Relaxed) & FLAG_SYNC != 0
+            };
+            if self.durable() != current && (self.durability == Durability::Sync || is_sync()) {
                 self.make_durable(current)?;
             }
             return Ok(None);

@@ -269,6 +269,21 @@ fn a_head_that_was_cut_short_is_completed() {
 }
 
 #[test]
+fn a_head_that_alone_did_not_reach_the_disk_is_made_anew() {
+    let dir = own_dir();
+    for lost in [8, 64, 512, 4096] {
+        let path = with_three_versions(&dir);
+        File::options().write(true).open(&path).unwrap().write_all_at(&vec![0; lost], 0).unwrap();
+        let recovered = cell(&path, Durability::None);
+        assert_eq!(value(&recovered).as_deref(), Some(&b"third"[..]), "{lost}");
+        assert_eq!((recovered.version(), recovered.dropped()), (3, None));
+        assert_eq!(set(&recovered, b"next"), 4);
+        drop(recovered);
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
 fn a_file_that_grew_is_the_same_cell_and_one_that_was_cut_is_refused() {
     let dir = own_dir();
     let path = with_three_versions(&dir);
@@ -441,4 +456,19 @@ fn the_file_must_not_be_there_with_create_new() {
         MapOptions::new().open_mode(OpenMode::CreateNew).create_from_file(&path, 1 << 20).unwrap_err();
     assert!(matches!(error, Error::AlreadyExists { .. }), "{error}");
     assert_eq!(value(&cell(&path, Durability::None)).as_deref(), Some(&b"third"[..]));
+}
+
+#[test]
+fn a_cell_in_a_map_of_any_kind_can_be_opened_again() {
+    let dir = own_dir();
+    let options = MapOptions::new().directory(dir.path());
+    let map = options.create_new("raw", 100_000).unwrap();
+    let cell = Cell::create(map).unwrap();
+    assert_eq!(set(&cell, b"value"), 1);
+    for again in [
+        Cell::open(options.open_existing("raw").unwrap()).unwrap(),
+        Cell::create(options.open_existing("raw").unwrap()).unwrap(),
+    ] {
+        assert_eq!(value(&again).as_deref(), Some(&b"value"[..]));
+    }
 }

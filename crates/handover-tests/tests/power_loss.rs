@@ -212,9 +212,9 @@ fn newest_whole(image: &[u8], published: &[(u64, Vec<u8>, Vec<u8>)]) -> u64 {
                 published.iter().find(|(version, ..)| *version == u64_at(header, 0))?;
             // All but the extent and the wish to wipe.
             let length = u64_at(header, 8) as usize;
-            let is_empty = |header: &[u8]| u64_at(header, 56) & 1;
+            let flags = |header: &[u8]| u64_at(header, 56) & !2;
             (header[..48] == as_it_was[..48]
-                && is_empty(header) == is_empty(as_it_was)
+                && flags(header) == flags(as_it_was)
                 && length <= bytes.len()
                 && bytes[..length] == all[..length])
                 .then_some(*version)
@@ -618,4 +618,35 @@ fn a_crash_during_recovery_is_recovered_from() {
         }
     }
     assert!(recoveries > 10, "only {recoveries} had anything to recover");
+}
+
+#[test]
+fn what_came_back_is_kept_from_those_who_write_without_sync() {
+    let dir = own_dir();
+    let path = started(dir.path(), SMALL);
+    let cell = create(&path, SMALL, Durability::Sync).unwrap();
+    for seed in 0..3 {
+        set(&cell, Durability::Sync, &bytes(seed, 900));
+    }
+    let moments = Disk::end();
+    let again = dir.path().join("again");
+    let mut random = Random(7);
+    let mut crashed = 0;
+    // Published, so that somebody may have seen it, and publishing has not returned.
+    for moment in moments.iter().filter(|moment| moment.floor > moment.returned) {
+        for image in crashes(moment, &mut random, 8) {
+            write_image(&again, &image);
+            Disk::start(&again, image.clone(), moment.history.clone(), moment.floor);
+            let cell = create(&again, SMALL, Durability::None).unwrap();
+            assert_eq!(cell.version() as usize, moment.floor);
+            for seed in 5..8 {
+                set(&cell, Durability::None, &bytes(seed, 700));
+            }
+            let moments = Disk::end();
+            drop(cell);
+            check_all(&moments[moments.len() - 4..], false, 12);
+            crashed += 1;
+        }
+    }
+    assert!(crashed > 20, "only {crashed}");
 }

@@ -209,9 +209,14 @@ impl Shared {
     pub(super) fn copy_value(&self, slot: usize, header: &Header) -> (Zeroizing<Vec<u8>>, Vec<u8>) {
         let mut value = Zeroizing::new(vec![0; header.length]);
         self.copy_out(slot, 0, &mut value);
+        (value, self.copy_name(slot, header))
+    }
+
+    /// The name of the value's type, copied.
+    pub(super) fn copy_name(&self, slot: usize, header: &Header) -> Vec<u8> {
         let mut name = vec![0; header.type_name_length];
         self.copy_out(slot, header.length, &mut name);
-        (value, name)
+        name
     }
 
     pub(super) fn missed(&self, missed: Missed) -> Result<()> {
@@ -310,14 +315,24 @@ impl Shared {
         if !self.can_write {
             return Err(Error::unsupported(format!("{} was opened for reading only", self.subject())));
         }
-        {
-            let mut idle = self.idle();
-            if !idle.present {
-                // Shared locks don't exclude each other, so this is only not got for a moment: while somebody
-                // asks. Without it a waiter that asked would be told that no writer lives.
-                idle.present = self.map.section().try_lock(PRESENCE_LOCK, LockMode::Shared)?;
-            }
+        self.announce()?;
+        self.try_lock_to_tidy()
+    }
+
+    /// Has this handle count as a writer's for as long as it lives.
+    fn announce(&self) -> Result<()> {
+        let mut idle = self.idle();
+        if !idle.present {
+            // Shared locks don't exclude each other, so this is only not got for a moment: while somebody
+            // asks. Without it a waiter that asked would be told that no writer lives.
+            idle.present = self.map.section().try_lock(PRESENCE_LOCK, LockMode::Shared)?;
         }
+        Ok(())
+    }
+
+    /// Tries to take the writers' lock, for a reader that clears up: it does not count as a writer, or two
+    /// that watch would wait for each other. Only for a handle that can write.
+    pub(super) fn try_lock_to_tidy(&self) -> Result<bool> {
         if !self.map.section().try_lock(WRITER_LOCK, LockMode::Exclusive)? {
             return Ok(false);
         }
@@ -539,19 +554,30 @@ impl Shared {
         }
         let flags = self.field(slot, Field::Flags);
         flags.store(flags.load(Ordering::Relaxed) | FLAG_SECRET, Ordering::Relaxed);
+        // A reader that unpins it after the look at the pins sees the flag.
+        super::sync::fence(Ordering::SeqCst);
         if protocol::take(self, slot) {
             self.wipe(slot);
         }
     }
 
-    /// Zeroes the bytes of a version that is no longer current, if its slot still holds it.
-    pub(super) fn wipe_if_replaced(&self, version: Current) {
-        let current = Current(self.current().load(Ordering::Relaxed));
-        if current != version
-            && self.version(version.slot()).load(Ordering::Relaxed) == version.version()
-            && protocol::take(self, version.slot())
+    /// Zeroes the bytes of a version that this handle had pinned, if they are to be wiped and nobody could
+    /// while it did.
+    pub(super) fn wipe_left(&self, left: Current) {
+        // Either who replaced it sees that the pin is gone, or this sees the flag that it set before it looked.
+        super::sync::fence(Ordering::SeqCst);
+        let to_wipe = || {
+            Current(self.current().load(Ordering::Relaxed)) != left
+                && self.version(left.slot()).load(Ordering::Relaxed) == left.version()
+                && self.field(left.slot(), Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET != 0
+        };
+        if to_wipe()
+            && let Ok(true) = self.try_lock_to_tidy()
         {
-            self.wipe(version.slot());
+            if to_wipe() && protocol::take(self, left.slot()) {
+                self.wipe(left.slot());
+            }
+            self.unlock_writer();
         }
     }
 

@@ -180,8 +180,8 @@ impl MapperOptions {
     /// A mapper on the file at `path`, which must exist.
     pub fn open_file<T, C: Codec<T>>(&self, path: impl AsRef<Path>) -> Result<MemoryMapper<T, C>> {
         let path = path.as_ref();
-        let map = self
-            .waiting(|| self.map.create_from_file(path, 0), || format!("the file '{}'", path.display()))?;
+        let map =
+            self.waiting(|| self.map.create_from_file(path, 0), || format!("the file '{}'", path.display()))?;
         if self.plain {
             return self.on_plain(map);
         }

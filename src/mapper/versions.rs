@@ -93,10 +93,7 @@ impl<T> Versions<T> {
 /// Decodes a value after checking that it was stored as what it is asked for.
 pub(super) fn decode<T, C: Codec<T>>(value: &Value, type_name: Option<&str>) -> Result<T> {
     if value.codec != C::ID && value.codec != 0 {
-        return Err(Error::CodecMismatch {
-            stored: codec::name_of(value.codec),
-            wanted: C::NAME.to_owned(),
-        });
+        return Err(Error::CodecMismatch { stored: codec::name_of(value.codec), wanted: C::NAME.to_owned() });
     }
     if let (Some(wanted), Some(stored)) = (type_name, &value.type_name)
         && wanted != stored

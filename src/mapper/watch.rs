@@ -60,7 +60,8 @@ impl<'a, T, C: Codec<T>> Watch<'a, T, C> {
         let start = Instant::now();
         loop {
             // Without a limit of its own it waits in pieces of an hour.
-            let limit = self.limit.map_or(Duration::from_secs(3600), |limit| limit.saturating_sub(start.elapsed()));
+            let limit =
+                self.limit.map_or(Duration::from_secs(3600), |limit| limit.saturating_sub(start.elapsed()));
             let waited = if self.while_written {
                 cell.wait_newer_while_written(self.seen, limit)
             } else {

@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use handover::{Auth, MemoryMapper};
-//! # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
+//! # let dir = std::env::temp_dir().join(format!("handover-doc-lib-{}", std::process::id()));
 //! # std::fs::create_dir(&dir)?;
 //! # // SAFETY: the example has one thread.
 //! # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };
@@ -26,10 +26,18 @@
 //! | layer | what it is |
 //! | --- | --- |
 //! | [`MemoryMapper`] | a value of a type in a map |
-//! | [`codec`] | how a value becomes bytes: JSON, text, bytes |
+//! | [`codec`] | how a value becomes bytes: JSON, `MessagePack`, text, bytes, rkyv |
 //! | [`MemoryMappedFile`] | a region of bytes by name, on a file or anonymous, and its views |
 //!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `messagepack` | yes | the codec `codec::MessagePack` |
+//! | `rkyv` | no | the codec `codec::Rkyv`, and its values without decoding: `MemoryMapper::get_archived` and `trust_writers` |
+//! | `tokio` | no | `MemoryMapper::changes`: waiting for versions in asynchronous programs, on every runtime |
+//!
 //! Maps behave as those of .NET (`System.IO.MemoryMappedFiles`), named ones on every system.
+
+#![cfg_attr(loom, allow(dead_code, unused_imports, reason = "only the protocol is built for its model"))]
 
 mod cell;
 pub mod codec;
@@ -50,6 +58,10 @@ pub use map::{
     Access, AtomicWord, Decimal, MapInfo, MapOptions, MemoryMappedFile, NAME_MAX, OpenMode, Rights, Scope,
     ViewAccessor, ViewStream, collect_garbage, list,
 };
+#[cfg(all(feature = "tokio", not(loom)))]
+pub use mapper::Changes;
+#[cfg(all(feature = "rkyv", not(loom)))]
+pub use mapper::{ArchivedReader, ArchivedSnapshot, ArchivedValue};
 #[cfg(not(loom))]
 pub use mapper::{Auth, Change, Lease, MapperOptions, MemoryMapper, TypeName, Watch};
 #[cfg(feature = "test-steps")]

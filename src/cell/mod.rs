@@ -12,6 +12,8 @@ mod reader;
 #[cfg(not(loom))]
 mod shared;
 mod sync;
+#[cfg(all(feature = "tokio", not(loom)))]
+mod waiting;
 #[cfg(not(loom))]
 mod writer;
 
@@ -21,6 +23,8 @@ pub use self::face::{Cell, CellInfo, CellOptions};
 pub(crate) use self::layout::MAGIC;
 #[cfg(not(loom))]
 pub use self::reader::{Reader, Snapshot, TrustedSnapshot, TrustingReader, Value};
+#[cfg(all(feature = "tokio", not(loom)))]
+pub(crate) use self::waiting::Waiter;
 #[cfg(not(loom))]
 pub use self::writer::{SlotBuffer, Writer};
 
@@ -137,9 +141,10 @@ mod face {
         }
 
         fn attach(&self, map: MemoryMappedFile, create: bool) -> Result<Cell> {
-            let view = match map.create_view_accessor(0, 0) {
+            let ready = SLOTS_AT as u64;
+            let view = match map.create_sparse_accessor(ready, Access::ReadWrite) {
                 Err(Error::AccessDenied { .. }) if !create => {
-                    map.create_view_accessor_with(0, 0, Access::Read)?
+                    map.create_sparse_accessor(ready, Access::Read)?
                 }
                 other => other?,
             };
@@ -217,7 +222,7 @@ mod face {
             };
         }
         // A writer that lives did this when it opened the cell.
-        if !shared.try_lock_to_tidy()? {
+        if !shared.try_lock_writer()? {
             return Ok(None);
         }
         let dropped = shared.choose_newest_whole();
@@ -337,7 +342,12 @@ mod face {
         ///
         /// `Unsupported` on a handle that can't write.
         pub fn try_writer(&self) -> Result<Option<Writer>> {
-            Ok(self.shared.try_lock_writer()?.then(|| Writer::new(self.shared.clone())))
+            if !self.shared.try_lock_writer()? {
+                return Ok(None);
+            }
+            let writer = Writer::new(self.shared.clone());
+            self.shared.be_present()?;
+            Ok(Some(writer))
         }
 
         /// Becomes the writer, waiting up to `limit` while another one is.
@@ -414,6 +424,12 @@ mod face {
             }
         }
 
+        /// A place in the line of the thread that waits for all tasks of the process.
+        #[cfg(feature = "tokio")]
+        pub(crate) fn waiter(&self) -> super::Waiter {
+            super::Waiter::new(self.shared.clone())
+        }
+
         /// What can be told without the value.
         pub fn info(&self) -> Result<CellInfo> {
             let shared = &*self.shared;
@@ -452,7 +468,7 @@ mod face {
             if !self.shared.can_write {
                 return Ok(());
             }
-            if self.shared.try_lock_to_tidy()? {
+            if self.shared.try_lock_writer()? {
                 Writer::new(self.shared.clone()).remove_expired()?;
             }
             Ok(())

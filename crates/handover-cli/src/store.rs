@@ -109,6 +109,7 @@ impl Source<'_> {
 
 /// What is to be stored, beyond the value.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own on the command line")]
 pub(crate) struct Storing {
     pub(crate) kind: Kind,
     /// Whether it goes into the plain layout.
@@ -150,7 +151,7 @@ impl Storing {
 #[derive(Debug)]
 pub(crate) enum Held {
     Cell(Cell, u64),
-    Plain(MemoryMapper<Value, Raw>),
+    Plain(Box<MemoryMapper<Value, Raw>>),
 }
 
 impl Held {
@@ -315,7 +316,7 @@ pub(crate) fn put(name: &str, place: &Place, storing: Storing, value: &Value) ->
             options.create_as(name, capacity)?
         };
         mapper.write(value)?;
-        return Ok(Held::Plain(mapper));
+        return Ok(Held::Plain(Box::new(mapper)));
     }
     let options = storing.cell_options();
     let cell = if storing.new {
@@ -419,17 +420,17 @@ impl Patience {
 /// How a cell is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Opening {
-    /// So that nothing in it changes.
-    ToLook,
-    /// To write if that is allowed: then a wait sleeps until it is woken.
-    ToWait,
-    ToWrite,
+    /// To look: so that nothing in it changes.
+    Look,
+    /// To wait: for writing if that is allowed, so that it sleeps until it is woken.
+    Wait,
+    Write,
 }
 
 fn open_cell(source: Source<'_>, opening: Opening) -> Result<Cell> {
-    let access = if opening == Opening::ToLook { Access::Read } else { Access::ReadWrite };
+    let access = if opening == Opening::Look { Access::Read } else { Access::ReadWrite };
     let map = match source.open(access) {
-        Err(Error::AccessDenied { .. }) if opening == Opening::ToWait => source.open(Access::Read)?,
+        Err(Error::AccessDenied { .. }) if opening == Opening::Wait => source.open(Access::Read)?,
         other => other?,
     };
     // Its producer may be making it.
@@ -448,7 +449,7 @@ fn head(map: &MemoryMappedFile) -> Result<[u8; CELL_HEAD]> {
 
 /// Opens a cell for watching it.
 pub(crate) fn open_to_wait(source: Source<'_>, patience: &mut Patience) -> Result<Cell> {
-    patience.retry(source, || open_cell(source, Opening::ToWait))
+    patience.retry(source, || open_cell(source, Opening::Wait))
 }
 
 /// The newest value in a cell; no pin keeps its bytes from being wiped meanwhile, unless writers are too fast.
@@ -461,12 +462,12 @@ pub(crate) fn read(cell: &Cell) -> Result<Option<Stored>> {
 
 /// The value in a cell, if its version is newer than `than`; `None` where the newest is not.
 pub(crate) fn get(source: Source<'_>, than: u64, patience: &mut Patience) -> Result<Option<Stored>> {
-    let opening = if patience.is_some() { Opening::ToWait } else { Opening::ToLook };
+    let opening = if patience.is_some() { Opening::Wait } else { Opening::Look };
     let cell = patience.retry(source, || open_cell(source, opening))?;
     loop {
         let seen = cell.version();
         let found = match read(&cell) {
-            Err(Error::Overtaken { .. }) if !cell.can_write() => read(&open_cell(source, Opening::ToWait)?)?,
+            Err(Error::Overtaken { .. }) if !cell.can_write() => read(&open_cell(source, Opening::Wait)?)?,
             other => other?,
         };
         match found {
@@ -481,7 +482,7 @@ pub(crate) fn get(source: Source<'_>, than: u64, patience: &mut Patience) -> Res
 
 /// Takes the value out of a cell: of all who try, one gets it.
 pub(crate) fn take(source: Source<'_>, patience: &mut Patience) -> Result<Stored> {
-    let cell = patience.retry(source, || open_cell(source, Opening::ToWrite))?;
+    let cell = patience.retry(source, || open_cell(source, Opening::Write))?;
     loop {
         let seen = cell.version();
         // Who only waits is no writer.

@@ -54,7 +54,7 @@ fn a_plain_map_of_any_size_is_no_cell_and_stays_as_it_was() {
 #[test]
 fn a_file_of_something_else_is_no_cell_and_stays_as_it_was() {
     let dir = own_dir();
-    for content in [&b"x"[..], b"a text of somebody", &[b'y'; 70_000]] {
+    for content in [&b"x"[..], b"a text of somebody", &vec![b'y'; 70_000]] {
         let path = dir.path().join("file");
         std::fs::write(&path, content).unwrap();
         let error = MapperOptions::new().create_on_file::<u32, handover::codec::Json>(&path, 64).unwrap_err();

@@ -75,8 +75,8 @@ pub(super) fn user_id() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// The directory that holds the scopes' directories.
-fn base(given: Option<&Path>) -> Result<PathBuf> {
+/// The directory that holds the directory of `scope`.
+fn base(scope: Scope, given: Option<&Path>) -> Result<PathBuf> {
     let asked = given
         .map(Path::to_owned)
         .or_else(|| std::env::var_os("HANDOVER_DIR").filter(|value| !value.is_empty()).map(PathBuf::from));
@@ -89,7 +89,7 @@ fn base(given: Option<&Path>) -> Result<PathBuf> {
         };
     }
     let mut refused = Vec::new();
-    for candidate in os::base_directories() {
+    for candidate in os::base_directories(scope) {
         match unsafe_base(&candidate) {
             Ok(None) => return Ok(candidate),
             Ok(Some(why)) => refused.push(format!("{}: {why}", candidate.display())),
@@ -128,7 +128,7 @@ fn aside(path: &Path) -> PathBuf {
 /// Removes what a killed creator of this user's left beside the directory of the global scope.
 pub(super) fn remove_aside(given: Option<&Path>) -> Result<()> {
     // It is empty, or is no directory and not ours to remove. A creator that is at work makes it again.
-    let _ = rustix::fs::rmdir(aside(&base(given)?.join("handover-global")));
+    let _ = rustix::fs::rmdir(aside(&base(Scope::Global, given)?.join("handover-global")));
     Ok(())
 }
 
@@ -145,7 +145,7 @@ fn cannot_create(path: &Path, e: Errno) -> Error {
 impl ScopeDir {
     /// Opens the directory of `scope`; `None` where it does not exist and `create` does not ask for it.
     pub(super) fn open(scope: Scope, given: Option<&Path>, create: bool) -> Result<Option<Self>> {
-        let path = base(given)?.join(match scope {
+        let path = base(scope, given)?.join(match scope {
             Scope::User => format!("handover-{}", user_id()),
             Scope::Global => "handover-global".to_owned(),
         });

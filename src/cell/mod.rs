@@ -23,6 +23,7 @@ pub(crate) use self::layout::{MARK, is_marked};
 #[cfg(not(loom))]
 pub use self::face::{Cell, CellInfo, CellOptions};
 #[cfg(not(loom))]
+#[cfg(not(loom))]
 pub use self::reader::{Reader, Snapshot, TrustedSnapshot, TrustingReader, Value};
 #[cfg(all(feature = "tokio", not(loom)))]
 pub(crate) use self::waiting::Waiter;

@@ -122,7 +122,12 @@ impl Reader {
         }
         let Some(last) = &self.last else { return Ok(None) };
         let header = &last.0.header;
-        if header.is_empty() || (header.expires != 0 && self.shared.is_expired(header)?) {
+        if header.is_empty() {
+            return Ok(None);
+        }
+        if header.expires != 0 && self.shared.is_expired(header)? {
+            // Nobody may read it any more: a pin would only keep it from being wiped.
+            self.last = None;
             return Ok(None);
         }
         Ok(self.last.as_ref())

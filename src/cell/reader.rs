@@ -62,12 +62,15 @@ fn text(name: Vec<u8>) -> Option<String> {
 
 impl Shared {
     pub(super) fn copy_type_name(&self, slot: usize, header: &Header) -> Option<String> {
-        text(self.copy_value(slot, header).1)
+        let mut name = vec![0; header.type_name_length()];
+        self.copy_out(slot, header.length, &mut name);
+        text(name)
     }
 
     /// The value of a slot whose version stands, or is checked after.
-    fn value(&self, current: Current, header: &Header) -> Value {
-        let (bytes, name) = self.copy_value(current.slot(), header);
+    fn value(&self, current: Current, header: &Header, is_pinned: bool) -> Value {
+        let unpinned = (!is_pinned).then_some(current.version());
+        let (bytes, name) = self.copy_value(current.slot(), header, unpinned);
         Value {
             version: current.version(),
             bytes,
@@ -82,7 +85,7 @@ impl Shared {
 /// Copies the newest value without a pin.
 pub(super) fn copy(shared: &Shared) -> Result<Option<Value>> {
     let copied = protocol::copy(shared, |current| {
-        shared.header(current.slot()).map(|header| (shared.value(current, &header), header))
+        shared.header(current.slot()).map(|header| (shared.value(current, &header, false), header))
     });
     match copied {
         Ok((_, Some((value, header)))) => {
@@ -288,7 +291,7 @@ impl Snapshot {
 
     fn value(&self) -> Result<Value> {
         self.check_generation()?;
-        Ok(self.0.shared.value(self.0.current, &self.0.header))
+        Ok(self.0.shared.value(self.0.current, &self.0.header, true))
     }
 
     fn check_generation(&self) -> Result<()> {

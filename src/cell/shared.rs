@@ -27,6 +27,9 @@ pub(super) const FLAG_SECRET: u64 = 2;
 /// How many entries a handle keeps for itself when it does not need them, while there are plenty.
 const IDLE_ENTRIES: usize = 2;
 
+/// How much a reader without a pin copies before it looks again whether it still may.
+const UNPINNED_CHUNK: usize = 16 << 10;
+
 /// Every sleep ends after this, to look again: so long a publisher that died between publishing and waking
 /// delays a waiter, and so long a waiter takes to learn that the last writer was killed.
 pub(super) const SLEEP_LIMIT: Duration = Duration::from_millis(100);
@@ -70,6 +73,10 @@ pub(super) struct Header {
 impl Header {
     pub(super) fn is_empty(&self) -> bool {
         self.flags & FLAG_EMPTY != 0
+    }
+
+    pub(super) fn type_name_length(&self) -> usize {
+        self.type_name_length
     }
 
     fn total(&self) -> usize {
@@ -226,10 +233,23 @@ impl Shared {
         unsafe { bytes::store(self.slot_ptr(slot).wrapping_add(at), from) }
     }
 
-    /// The value and the name of its type, copied.
-    pub(super) fn copy_value(&self, slot: usize, header: &Header) -> (Zeroizing<Vec<u8>>, Vec<u8>) {
+    /// The value and the name of its type, copied. Without a pin (`unpinned`: the version that the slot had) it
+    /// stops soon after the slot was taken: to touch memory that was given back takes it again.
+    pub(super) fn copy_value(
+        &self,
+        slot: usize,
+        header: &Header,
+        unpinned: Option<u64>,
+    ) -> (Zeroizing<Vec<u8>>, Vec<u8>) {
         let mut value = Zeroizing::new(vec![0; header.length]);
-        self.copy_out(slot, 0, &mut value);
+        for (index, chunk) in value.chunks_mut(UNPINNED_CHUNK).enumerate() {
+            self.copy_out(slot, index * UNPINNED_CHUNK, chunk);
+            fence(Ordering::Acquire);
+            if unpinned.is_some_and(|version| self.version(slot).load(Ordering::Relaxed) != version) {
+                // The caller finds that too, and starts again.
+                break;
+            }
+        }
         let mut name = vec![0; header.type_name_length];
         self.copy_out(slot, header.length, &mut name);
         (value, name)
@@ -401,12 +421,17 @@ impl Shared {
             }
         }
         // It may have died between a change of an extent and the change of the memory.
+        self.release_beyond_extents();
+        self.word(WRITING_AT).store(0, Ordering::Release);
+    }
+
+    /// Gives back memory that no extent counts.
+    fn release_beyond_extents(&self) {
         for slot in 0..self.layout.slots {
             let extent = self.field(slot, Field::Extent).load(Ordering::Relaxed).min(self.layout.slot_size);
             let start = self.layout.slot_at(slot) as u64;
             self.map.section().release(start + extent, self.layout.slot_size - extent);
         }
-        self.word(WRITING_AT).store(0, Ordering::Release);
     }
 
     fn touched(&self) -> usize {
@@ -459,7 +484,7 @@ impl Shared {
         let ready = self.is_ready(slot, need as usize);
         if extent > limit && ready {
             word.store(limit, Ordering::Release);
-            self.map.section().release(start + limit, extent - limit);
+            self.map.section().release(start + limit, self.layout.slot_size - limit);
         } else if need > extent || !ready {
             let from = if ready { extent } else { 0 };
             self.map.section().reserve(start + from, need - from, self.map.subject())?;
@@ -576,6 +601,10 @@ impl Shared {
             let extent = |slot: &usize| self.field(*slot, Field::Extent).load(Ordering::Relaxed);
             let last = (0..touched).rev().find(|slot| extent(slot) > 0);
             self.word(TOUCHED_AT).store(last.map_or(0, |last| last as u64 + 1), Ordering::Relaxed);
+        }
+        if current.version().is_multiple_of(1024) {
+            // Readers without a pin may have touched what was given back.
+            self.release_beyond_extents();
         }
     }
 

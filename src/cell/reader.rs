@@ -67,10 +67,11 @@ impl Shared {
     }
 
     /// The value of a slot whose version stands, or is checked after.
-    fn value(&self, current: Current, header: &Header) -> Result<Value> {
+    fn value(&self, current: Current, header: &Header, is_pinned: bool) -> Result<Value> {
+        let unpinned = (!is_pinned).then_some(current.version());
         Ok(Value {
             version: current.version(),
-            bytes: self.copy_value(current.slot(), header)?,
+            bytes: self.copy_value(current.slot(), header, unpinned)?,
             codec: header.codec,
             type_name: self.copy_type_name(current.slot(), header),
             written: time(header.written),
@@ -82,7 +83,7 @@ impl Shared {
 /// Copies the newest value without a pin.
 pub(super) fn copy(shared: &Shared) -> Result<Option<Value>> {
     let copied = protocol::copy(shared, |current| {
-        shared.header(current.slot()).map(|header| (shared.value(current, &header), header))
+        shared.header(current.slot()).map(|header| (shared.value(current, &header, false), header))
     });
     match copied {
         Ok((_, Some((value, header)))) => {
@@ -297,7 +298,7 @@ impl Snapshot {
 
     fn value(&self) -> Result<Value> {
         self.check_generation()?;
-        self.0.shared.value(self.0.current, &self.0.header)
+        self.0.shared.value(self.0.current, &self.0.header, true)
     }
 
     fn check_generation(&self) -> Result<()> {

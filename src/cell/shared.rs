@@ -33,6 +33,9 @@ pub(super) const BAD_LENGTH: &str = "the newest version is said to be longer tha
 /// How many entries a handle keeps for itself when it does not need them, while there are plenty.
 const IDLE_ENTRIES: usize = 2;
 
+/// How much a reader without a pin copies before it looks again whether it still may.
+const UNPINNED_CHUNK: usize = 16 << 10;
+
 /// Every sleep ends after this, to look again: so long a publisher that died between publishing and waking
 /// delays a waiter, and so long a waiter takes to learn that the last writer was killed.
 pub(super) const SLEEP_LIMIT: Duration = Duration::from_millis(100);
@@ -257,10 +260,23 @@ impl Shared {
         unsafe { bytes::store(self.slot_ptr(slot).wrapping_add(at), from) }
     }
 
-    /// The value, copied.
-    pub(super) fn copy_value(&self, slot: usize, header: &Header) -> Result<Zeroizing<Vec<u8>>> {
+    /// The value, copied. Without a pin (`unpinned`: the version that the slot had) it stops soon after the slot
+    /// was taken: to touch memory that was given back takes it again.
+    pub(super) fn copy_value(
+        &self,
+        slot: usize,
+        header: &Header,
+        unpinned: Option<u64>,
+    ) -> Result<Zeroizing<Vec<u8>>> {
         let mut value = bytes::room_for(header.length, self.map.subject())?;
-        self.copy_out(slot, 0, &mut value);
+        for (index, chunk) in value.chunks_mut(UNPINNED_CHUNK).enumerate() {
+            self.copy_out(slot, index * UNPINNED_CHUNK, chunk);
+            fence(Ordering::Acquire);
+            if unpinned.is_some_and(|version| self.version(slot).load(Ordering::Relaxed) != version) {
+                // The caller finds that too, and starts again.
+                break;
+            }
+        }
         Ok(value)
     }
 
@@ -450,12 +466,17 @@ impl Shared {
             }
         }
         // It may have died between a change of an extent and the change of the memory.
+        self.release_beyond_extents();
+        self.word(WRITING_AT).store(0, Ordering::Release);
+    }
+
+    /// Gives back memory that no extent counts.
+    fn release_beyond_extents(&self) {
         for slot in 0..self.layout.slots {
             let extent = self.field(slot, Field::Extent).load(Ordering::Relaxed).min(self.layout.slot_size);
             let start = self.layout.slot_at(slot) as u64;
             self.map.section().release(start + extent, self.layout.slot_size - extent);
         }
-        self.word(WRITING_AT).store(0, Ordering::Release);
     }
 
     fn touched(&self) -> usize {
@@ -523,7 +544,7 @@ impl Shared {
         let extent = if unsure || !self.is_ready(slot, need as usize) { 0 } else { extent };
         if extent > limit {
             word.store(limit, Ordering::Release);
-            self.map.section().release(start + limit, extent - limit);
+            self.map.section().release(start + limit, self.layout.slot_size - limit);
         } else if need > extent {
             self.map.section().reserve(start + extent, need - extent, self.map.subject())?;
             if self.secret {
@@ -699,6 +720,10 @@ impl Shared {
             let extent = |slot: &usize| self.field(*slot, Field::Extent).load(Ordering::Relaxed);
             let last = (0..touched).rev().find(|slot| extent(slot) > 0);
             self.word(TOUCHED_AT).store(last.map_or(0, |last| last as u64 + 1), Ordering::Relaxed);
+        }
+        if current.version().is_multiple_of(1024) {
+            // Readers without a pin may have touched what was given back.
+            self.release_beyond_extents();
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use handover_tests::cell::{CellCommand, OpenCell, UseCells, expect_memory};
+use handover_tests::cell::{CellCommand, End, OpenCell, Step, UseCells, expect_memory};
 use handover_tests::{Actor, Command, Obey, Stage, is_root, skip};
 
 fn stage() -> Stage {
@@ -126,4 +126,29 @@ fn what_a_dead_reader_held_comes_back_wherever_it_lies() {
         writer.publish(cell, 100, 64);
         expect_memory(&mut writer, cell, &file, 100);
     }
+}
+
+/// To touch memory that was given back takes it again. A reader without a pin that is overtaken does that, but
+/// not for long, and it comes back too.
+#[test]
+fn what_an_overtaken_reader_touches_comes_back() {
+    let stage = stage();
+    let mut writer = stage.actor();
+    let cell = writer.open_cell(&OpenCell::named("cell", 8 << 20));
+    let file = stage.files().remove(0);
+    writer.publish(cell, 8 << 20, 1);
+    let mut reader = stage.actor();
+    let reading = reader.open_cell(&OpenCell::read_only("cell"));
+    reader.arm(&[(Step::ReaderCopies, 0, End::Stop)]);
+    reader.start_cell(CellCommand::Copy(reading));
+    reader.expect_stopped();
+    // The slot's memory is gone, and its header says still that it has a large value.
+    writer.publish(cell, 100, 1);
+    expect_memory(&mut writer, cell, &file, 100);
+    reader.go_on();
+    assert_eq!(reader.finish_cell(), Some(2));
+    // Two chunks of a copy at the most.
+    expect_memory(&mut writer, cell, &file, 16 << 10);
+    writer.publish(cell, 100, 1024);
+    expect_memory(&mut writer, cell, &file, 100);
 }

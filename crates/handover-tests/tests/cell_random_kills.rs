@@ -81,7 +81,8 @@ fn whoever_dies_at_whatever_moment_the_others_go_on() {
     for actor in actors {
         actor.kill();
     }
-    watcher.publish(cell, 100, 64);
+    // Every 1,024 versions the writer looks for memory that nobody counts.
+    watcher.publish(cell, 100, 1024);
     assert_eq!(watcher.on_cell(CellCommand::Load(cell)), Some(watcher.info(cell).version));
     expect_memory(&mut watcher, cell, &file, 100);
     let info = watcher.info(cell);

@@ -187,12 +187,13 @@ impl Writer {
         let total = length + name;
         let (slot, version) = shared.prepare_slot(total as u64, length as u64)?;
         // Whether the closure returns, fails or panics: the slot is no longer being written after.
-        let _finish = Finish(shared);
+        let mut finish = Finish { shared, abandoned: Some((slot, length)) };
         let mut buffer = SlotBuffer { shared, slot, at: 0, length };
         fill(&mut buffer)?;
         buffer.zero_rest();
         shared.write_header(slot, version, length, meta, empty);
         shared.flush_slot(slot, total)?;
+        finish.abandoned = None;
         protocol::publish(shared, slot, version);
         shared.flush_current()?;
         shared.trim(total as u64);
@@ -208,11 +209,18 @@ impl Drop for Writer {
     }
 }
 
-struct Finish<'a>(&'a Shared);
+struct Finish<'a> {
+    shared: &'a Shared,
+    /// The slot and the length of a version that is not published.
+    abandoned: Option<(usize, usize)>,
+}
 
 impl Drop for Finish<'_> {
     fn drop(&mut self) {
-        self.0.finish();
+        if let Some((slot, length)) = self.abandoned {
+            self.shared.abandon(slot, length);
+        }
+        self.shared.finish();
     }
 }
 

@@ -366,9 +366,9 @@ fn scribbled_over(file: bool, calls: u32) {
                     // Anything but the head, which handles read once.
                     let at = match random.below(5) {
                         0 => [64, 72, 128, 136, 192][random.below(5)],
-                        1 => 4096 + random.next() % 3 * 64,
-                        2..4 => 8192 + random.next() % 40 * 8,
-                        _ => random.next() % (size - 64) / 8 * 8 + 56,
+                        1 => 4096 + random.number() % 3 * 64,
+                        2..4 => 8192 + random.number() % 40 * 8,
+                        _ => random.number() % (size - 64) / 8 * 8 + 56,
                     };
                     if let Ok(word) = view.atomic::<AtomicU64>(at) {
                         word.store(telling_word(&mut random), Ordering::Relaxed);
@@ -381,7 +381,7 @@ fn scribbled_over(file: bool, calls: u32) {
                     let mut handles = handover_tests::fuzz::Handles::new(cell.clone());
                     let mut random = Random(worker as u64);
                     for _ in 0..calls {
-                        let choice = random.next();
+                        let choice = random.number();
                         handles.act(choice as u8, (choice >> 8) as u16);
                         calls_made.fetch_add(1, Ordering::Relaxed);
                     }

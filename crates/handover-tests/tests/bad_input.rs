@@ -416,6 +416,8 @@ fn what_expired_was_taken_or_cleared_is_unreadable_and_wiped() {
             1 => assert_eq!(mapper.take().unwrap().as_deref(), Some(SECRET)),
             _ => assert_eq!(mapper.clear().unwrap(), 2),
         }
+        // Another handle's pin keeps the bytes until that one moves on.
+        assert_eq!(is_in(&view, SECRET.as_bytes()), read_elsewhere, "{end} {read_before}");
         refused(mapper.read(), ErrorKind::NoValue, &["holds no value"]);
         assert_eq!(mapper.get_shared().unwrap(), None);
         assert_eq!(mapper.take().unwrap(), None);

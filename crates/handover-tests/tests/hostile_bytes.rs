@@ -284,6 +284,30 @@ fn pins_and_counts_of_any_number_keep_nobody_from_publishing() {
 }
 
 #[test]
+fn a_forged_extent_takes_no_memory_of_the_neighbours() {
+    let (cell, view) = with_a_value();
+    let slot_size = view.read::<u64>(24).unwrap();
+    let value = vec![b'v'; cell.capacity() as usize];
+    let publish = || cell.try_writer().unwrap().unwrap().publish(&value).unwrap();
+    let mut reader = cell.reader();
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        publish();
+        held.push(reader.load().unwrap().unwrap().clone());
+    }
+    // Three versions are pinned, in slots 1, 0 and 2 or so; all others claim more memory than a slot has.
+    let slots = u64::from(view.read::<u32>(32).unwrap());
+    let pinned: Vec<u64> = (0..8).map(|entry| view.read::<u64>(4096 + entry * 64).unwrap()).collect();
+    for slot in (0..slots).filter(|slot| !pinned.contains(&(slot + 1))) {
+        view.write(field(slot, 48), slot_size * 5).unwrap();
+    }
+    for _ in 0..5 {
+        cell.try_writer().unwrap().unwrap().publish(b"small").unwrap();
+        assert!(held.iter().all(|snapshot| snapshot.to_vec().unwrap().as_slice() == value.as_slice()));
+    }
+}
+
+#[test]
 fn a_watch_gets_over_versions_that_go_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cell");

@@ -155,8 +155,16 @@ enum Fill {
 enum CellStep {
     Lease(usize),
     EndLease,
-    Publish { by: usize, length: usize, name: usize },
-    Fill { by: usize, length: usize, fill: Fill },
+    Publish {
+        by: usize,
+        length: usize,
+        name: usize,
+    },
+    Fill {
+        by: usize,
+        length: usize,
+        fill: Fill,
+    },
     Clear(usize),
     Take(usize),
     Load(usize),
@@ -166,6 +174,8 @@ enum CellStep {
     Read(usize),
     Copy(usize),
     Open(usize),
+    /// Nobody reads any more.
+    Rest,
 }
 
 fn length() -> impl Strategy<Value = usize> {
@@ -200,6 +210,7 @@ fn cell_step() -> impl Strategy<Value = CellStep> {
         1 => reader.prop_map(CellStep::Read),
         2 => (0..=WRITING).prop_map(CellStep::Copy),
         1 => by.prop_map(CellStep::Open),
+        1 => Just(CellStep::Rest),
     ]
 }
 
@@ -390,6 +401,13 @@ impl CellTest {
                 let value = self.cells.get(by).unwrap_or(&self.reading).copy().unwrap();
                 assert_eq!(content(value.as_ref()), *self.newest());
                 assert!(value.is_none_or(|value| value.version == self.version));
+            }
+            CellStep::Rest => {
+                self.held.clear();
+                for (at, reader) in self.readers.iter_mut().enumerate() {
+                    *reader = self.cells[at % WRITING].reader();
+                }
+                self.pinned.fill(None);
             }
             CellStep::Open(by) => {
                 // The lease belongs to the handle that was: it lives on without it.

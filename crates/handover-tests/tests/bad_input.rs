@@ -436,6 +436,13 @@ fn a_secret_version_is_wiped_when_its_last_reader_moves_on() {
         other => other.unwrap(),
     };
     let publish = |bytes: &[u8]| cell.try_writer().unwrap().unwrap().publish(bytes).unwrap();
+    // What is given up before it is published is wiped at once.
+    let given_up = cell.try_writer().unwrap().unwrap().publish_with(100, |buffer| {
+        std::io::Write::write_all(buffer, b"a secret given up").unwrap();
+        Err(Error::Conflict { expected: 5, found: 6 })
+    });
+    refused(given_up, ErrorKind::Conflict, &[]);
+    assert!(!is_in(&view, b"a secret given up"));
     publish(b"the first secret");
     let mut reader = cell.reader();
     reader.load().unwrap();

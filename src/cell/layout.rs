@@ -32,7 +32,7 @@
 //!             24  8  checksum: XXH3-64 of value and name, seeded with the version; 0 without bit 0 of the flags
 //!             32  8  time of writing, nanoseconds since 1970-01-01 UTC
 //!             40  8  expiry, likewise; 0: never
-//!             48  8  extent: bytes of the slot that have memory, from its start
+//!             48  8  extent: bytes of the slot that have memory, from its start; value and name lie within
 //!             56  8  flags: bit 0 empty (cleared or taken), bit 1 secret
 //! 16,384       slots
 //! ```

@@ -523,6 +523,20 @@ impl Shared {
         Ok((slot, version))
     }
 
+    /// Cleans up a slot that was taken for a value which is not published: its bytes, if they may be a secret, and
+    /// the memory that it got for them.
+    pub(super) fn abandon(&self, slot: usize, length: usize) {
+        if self.secret {
+            self.field(slot, Field::Length).store(length as u64, Ordering::Relaxed);
+            self.wipe(slot);
+        }
+        let current = Current(self.current().load(Ordering::Relaxed));
+        let newest = (current.version() > 0 && current.slot() < self.layout.slots)
+            .then(|| self.header(current.slot()))
+            .flatten();
+        self.trim(newest.map_or(0, |header| header.total() as u64));
+    }
+
     /// The slot that was being written no longer is.
     pub(super) fn finish(&self) {
         self.word(WRITING_AT).store(0, Ordering::Release);
@@ -803,14 +817,6 @@ impl Shared {
         // The writer could not wipe it. Where another has the lock now, that one will.
         if let Ok(true) = self.try_lock_writer() {
             self.unlock_writer();
-        }
-    }
-
-    /// Wipes the bytes of a slot that was taken and will not be published.
-    pub(super) fn abandon(&self, slot: usize, length: usize) {
-        if self.secret {
-            self.field(slot, Field::Length).store(length as u64, Ordering::Relaxed);
-            self.wipe(slot);
         }
     }
 

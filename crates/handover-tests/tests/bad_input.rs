@@ -416,6 +416,8 @@ fn what_expired_was_taken_or_cleared_is_unreadable_and_wiped() {
             1 => assert_eq!(mapper.take().unwrap().as_deref(), Some(SECRET)),
             _ => assert_eq!(mapper.clear().unwrap(), 2),
         }
+        // Another handle's pin keeps the bytes until that one moves on.
+        assert_eq!(is_in(&view, SECRET.as_bytes()), read_elsewhere, "{end} {read_before}");
         refused(mapper.read(), ErrorKind::NoValue, &["holds no value"]);
         assert_eq!(mapper.get_shared().unwrap(), None);
         assert_eq!(mapper.take().unwrap(), None);
@@ -434,6 +436,13 @@ fn a_secret_version_is_wiped_when_its_last_reader_moves_on() {
         other => other.unwrap(),
     };
     let publish = |bytes: &[u8]| cell.try_writer().unwrap().unwrap().publish(bytes).unwrap();
+    // What is given up before it is published is wiped at once.
+    let given_up = cell.try_writer().unwrap().unwrap().publish_with(100, |buffer| {
+        std::io::Write::write_all(buffer, b"a secret given up").unwrap();
+        Err(Error::Conflict { expected: 5, found: 6 })
+    });
+    refused(given_up, ErrorKind::Conflict, &[]);
+    assert!(!is_in(&view, b"a secret given up"));
     publish(b"the first secret");
     let mut reader = cell.reader();
     reader.load().unwrap();

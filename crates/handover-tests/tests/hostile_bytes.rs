@@ -279,6 +279,31 @@ fn pins_and_counts_of_any_number_keep_nobody_from_publishing() {
 }
 
 #[test]
+fn a_forged_extent_takes_no_memory_of_the_neighbours() {
+    let (cell, view) = with_a_value();
+    let slot_size = view.read::<u64>(24).unwrap();
+    let value = vec![b'v'; cell.capacity() as usize];
+    let publish = || cell.try_writer().unwrap().unwrap().publish(&value).unwrap();
+    let mut reader = cell.reader();
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        publish();
+        held.push(reader.load().unwrap().unwrap().clone());
+    }
+    // The last ones lie in the highest slots; the slots below claim memory that reaches into them.
+    held.drain(..5);
+    let slots = u64::from(view.read::<u32>(32).unwrap());
+    let pinned: Vec<u64> = (0..8).map(|entry| view.read::<u64>(4096 + entry * 64).unwrap()).collect();
+    for slot in (0..slots).filter(|slot| !pinned.contains(&(slot + 1))) {
+        view.write(field(slot, 48), slot_size * 5).unwrap();
+    }
+    for _ in 0..5 {
+        cell.try_writer().unwrap().unwrap().publish(b"small").unwrap();
+        assert!(held.iter().all(|snapshot| snapshot.to_vec().unwrap().as_slice() == value.as_slice()));
+    }
+}
+
+#[test]
 fn a_watch_gets_over_versions_that_go_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cell");
@@ -361,9 +386,9 @@ fn scribbled_over(file: bool, calls: u32) {
                     // Anything but the head, which handles read once.
                     let at = match random.below(5) {
                         0 => [64, 72, 128, 136, 192][random.below(5)],
-                        1 => 4096 + random.next() % 3 * 64,
-                        2..4 => 8192 + random.next() % 40 * 8,
-                        _ => random.next() % (size - 64) / 8 * 8 + 56,
+                        1 => 4096 + random.number() % 3 * 64,
+                        2..4 => 8192 + random.number() % 40 * 8,
+                        _ => random.number() % (size - 64) / 8 * 8 + 56,
                     };
                     if let Ok(word) = view.atomic::<AtomicU64>(at) {
                         word.store(telling_word(&mut random), Ordering::Relaxed);
@@ -376,7 +401,7 @@ fn scribbled_over(file: bool, calls: u32) {
                     let mut handles = handover_tests::fuzz::Handles::new(cell.clone());
                     let mut random = Random(worker as u64);
                     for _ in 0..calls {
-                        let choice = random.next();
+                        let choice = random.number();
                         handles.act(choice as u8, (choice >> 8) as u16);
                         calls_made.fetch_add(1, Ordering::Relaxed);
                     }

@@ -290,7 +290,11 @@ fn through_a_mapper(path: &std::path::Path, number: u16) {
         let _ = say(mapper.set(&"s".repeat(usize::from(number % 100))));
         let _ = say(mapper.update(|text| text + "u"));
         let _ = say(mapper.compare_and_set(seen, &"c".to_owned()));
-        let _ = say(if number % 2 == 0 { mapper.take().map(|_| ()) } else { mapper.clear().map(|_| ()) });
+        let _ = say(if number.is_multiple_of(2) {
+            mapper.take().map(|_| ())
+        } else {
+            mapper.clear().map(|_| ())
+        });
     }
 }
 
@@ -315,7 +319,7 @@ pub(crate) fn image(input: &[u8]) {
         let mut handles = Handles::new(cell);
         let mut random = script;
         for _ in 0..24 {
-            let choice = random.next();
+            let choice = random.number();
             handles.act(choice as u8, (choice >> 8) as u16);
         }
     }

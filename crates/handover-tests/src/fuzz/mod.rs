@@ -79,7 +79,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -89,7 +89,7 @@ impl Random {
 
     /// A number below `end`; 0 if there is none.
     pub fn below(&mut self, end: usize) -> usize {
-        if end == 0 { 0 } else { (self.next() % end as u64) as usize }
+        if end == 0 { 0 } else { (self.number() % end as u64) as usize }
     }
 }
 
@@ -113,11 +113,11 @@ pub fn telling_word(random: &mut Random) -> u64 {
     ];
     match random.below(8) {
         0..3 => WORDS[random.below(WORDS.len())],
-        3 => (1 << random.below(64)) - random.next() % 2,
-        4 => random.next() % 70,
-        5 => (random.next() % 300) << 6 | random.next() % 10,
-        6 => random.next() % 40_000,
-        _ => random.next(),
+        3 => (1 << random.below(64)) - random.number() % 2,
+        4 => random.number() % 70,
+        5 => ((random.number() % 300) << 6) | (random.number() % 10),
+        6 => random.number() % 40_000,
+        _ => random.number(),
     }
 }
 
@@ -140,15 +140,15 @@ impl Source {
     pub fn next_input(&mut self) -> Vec<u8> {
         let random = &mut self.random;
         let mut bytes = if self.kept.is_empty() || random.below(8) == 0 {
-            (0..random.below(400)).map(|_| random.next() as u8).collect()
+            (0..random.below(400)).map(|_| random.number() as u8).collect()
         } else {
             self.kept[random.below(self.kept.len())].clone()
         };
-        for _ in 0..1 + random.below(6) {
+        for _ in 0..=random.below(6) {
             let at = random.below(bytes.len() + 1);
             match random.below(7) {
                 0 => bytes.truncate(at),
-                1 => bytes.insert(at, random.next() as u8),
+                1 => bytes.insert(at, random.number() as u8),
                 2 | 3 => {
                     let word = telling_word(random).to_le_bytes();
                     let count = [1, 2, 4, 8][random.below(4)];
@@ -162,7 +162,7 @@ impl Source {
                     }
                 }
                 5 => {
-                    let piece: Vec<u8> = (0..random.below(24)).map(|_| random.next() as u8).collect();
+                    let piece: Vec<u8> = (0..random.below(24)).map(|_| random.number() as u8).collect();
                     bytes.splice(at..at, piece);
                 }
                 _ => {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, SystemTime};
 
-use handover::codec::{Bytes, MessagePack};
+use handover::codec::MessagePack;
 use handover::{
     Access, Cell, CellOptions, Error, ErrorKind, MapOptions, MapperOptions, MemoryMappedFile, Meta, OpenMode,
     ViewAccessor,

@@ -1,6 +1,7 @@
 #![cfg(target_os = "linux")]
 //! A child keeps none of its parent's locks, also where the process may open no more files.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,9 +21,10 @@ fn role() {
     let Some(path) = std::env::var_os(FILE) else { return };
     let cell = open(Path::new(&path));
     let _lease = cell.try_writer().unwrap().unwrap();
-    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let few = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
     // SAFETY: a valid limit.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) }, 0);
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const few) }, 0);
+    let _all: Vec<_> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     // SAFETY: the child does nothing but sleep.
     let child = unsafe { libc::fork() };
     if child == 0 {

@@ -532,3 +532,18 @@ fn what_is_cleared_after_a_loss_of_power_is_not_in_the_file() {
         }
     }
 }
+
+/// The reader that had pinned it went with the power.
+#[test]
+fn what_was_dropped_is_told_once_also_where_a_dead_reader_had_pinned_it() {
+    let dir = own_dir();
+    let path = with_three_versions(&dir);
+    damage(&path, current_bytes(&path));
+    let file = File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&(current_slot(&path) + 1).to_ne_bytes(), 4096).unwrap();
+    file.write_all_at(&1u32.to_ne_bytes(), 192).unwrap();
+    for dropped in [Some(3), None] {
+        let recovered = cell(&path, Durability::Sync);
+        assert_eq!((value(&recovered).as_deref(), recovered.dropped()), (Some(&b"second"[..]), dropped));
+    }
+}

@@ -199,3 +199,39 @@ fn a_value_that_was_pinned_at_the_last_moment_is_gone_when_its_reader_lets_go() 
     reader.on_cell(CellCommand::DropHeld(snapshot));
     assert!(!scene.has(version));
 }
+
+/// Its reader lets go under a lease, so that it can't wipe it, and the next value to be written finds the slot free.
+#[test]
+fn a_shorter_value_in_the_same_slot_leaves_nothing_of_one_that_was_to_be_wiped() {
+    for gone in Gone::ALL {
+        let mut scene = scene(gone.secret());
+        let version = scene.writer.publish(scene.cell, LENGTH, 1);
+        let (mut reader, cell) = scene.actor();
+        let snapshot = reader.hold(cell);
+        assert!(scene.writer.lock(scene.cell));
+        scene.writer.on_cell(gone.command(scene.cell));
+        // The one that was current before is taken last: now it is another one.
+        scene.writer.publish(scene.cell, value::SHORTEST, 1);
+        reader.on_cell(CellCommand::DropHeld(snapshot));
+        scene.writer.publish(scene.cell, value::SHORTEST, 1);
+        scene.writer.on_cell(CellCommand::Unlock(scene.cell));
+        assert!(!scene.has(version), "{gone:?}");
+    }
+}
+
+/// A writer waits for no reader, not even for one that has a value to wipe.
+#[test]
+fn a_reader_that_is_stopped_while_it_clears_up_keeps_no_writer_waiting() {
+    let mut scene = scene(true);
+    scene.writer.publish(scene.cell, LENGTH, 1);
+    let (mut reader, cell) = scene.actor();
+    let snapshot = reader.hold(cell);
+    scene.writer.on_cell(Gone::Replaced.command(scene.cell));
+    reader.arm(&[(Step::WriterLocked, 0, End::Stop)]);
+    reader.start_cell(CellCommand::DropHeld(snapshot));
+    reader.expect_stopped();
+    let became_writer = scene.writer.lock(scene.cell);
+    reader.go_on();
+    reader.finish_cell();
+    assert!(became_writer);
+}

@@ -475,3 +475,29 @@ fn a_record_that_leads_to_a_fifo_is_not_waited_for() {
         drop(holder);
     });
 }
+
+#[test]
+fn a_current_slot_that_does_not_exist_and_is_being_written_ends_nobody() {
+    let (cell, view) = with_a_value();
+    for slot in [12u64, 63] {
+        view.write(CURRENT, 5u64 << 6 | slot).unwrap();
+        view.write(128, slot + 1).unwrap();
+        assert_eq!(cell.try_writer().unwrap().unwrap().publish(b"next").unwrap(), 6);
+        assert_eq!(cell.copy().unwrap().unwrap().bytes.as_slice(), b"next");
+    }
+}
+
+#[test]
+fn a_current_slot_that_does_not_exist_beside_a_durable_one_to_be_wiped_ends_nobody() {
+    let (cell, view) = with_a_value();
+    for slot in [12u64, 63] {
+        view.write(CURRENT, 5u64 << 6 | slot).unwrap();
+        // Slot 0: the version that reached the disk last, and one to be wiped.
+        view.write(field(0, 0), 1u64).unwrap();
+        view.write(144, 1u64 << 6).unwrap();
+        view.write(field(0, 56), 2u64).unwrap();
+        drop(cell.try_writer().unwrap());
+        assert_eq!(cell.try_writer().unwrap().unwrap().publish(b"next").unwrap(), 6);
+        assert_eq!(cell.copy().unwrap().unwrap().bytes.as_slice(), b"next");
+    }
+}

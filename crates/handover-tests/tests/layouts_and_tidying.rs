@@ -113,3 +113,49 @@ fn readers_that_clear_up_are_no_writers() {
     assert!(!two.cell().unwrap().info().unwrap().has_writer);
     assert_eq!(two.watch().after(2).while_written().count(), 0);
 }
+
+#[test]
+fn a_value_that_is_cleared_under_a_lease_is_wiped_although_the_same_mapper_had_read_it() {
+    let dir = own_dir();
+    let mapper: MemoryMapper<Auth> = cells(&dir).create("n", 64).unwrap();
+    mapper.set(&Auth::new(SECRET)).unwrap();
+    assert!(mapper.get().unwrap().is_some());
+    let raw = raw(&dir);
+    let mut lease = mapper.lease(Duration::from_secs(10)).unwrap();
+    lease.clear().unwrap();
+    drop(lease);
+    assert!(!has_secret(&raw));
+}
+
+/// A mapper that has given a copy of the value away reads it no more.
+#[test]
+fn a_secret_that_was_replaced_is_wiped_although_mappers_had_read_it() {
+    for own in [true, false] {
+        let dir = own_dir();
+        let options = cells(&dir).secret();
+        let producer: MemoryMapper<Auth> = options.create("n", 64).unwrap();
+        producer.set(&Auth::new(SECRET)).unwrap();
+        let consumer: MemoryMapper<Auth> = options.open("n").unwrap();
+        let reader = if own { &producer } else { &consumer };
+        assert!(reader.get().unwrap().is_some());
+        let raw = raw(&dir);
+        producer.set(&Auth::new("another")).unwrap();
+        assert!(!has_secret(&raw), "by the producer itself: {own}");
+    }
+}
+
+#[test]
+fn who_looks_for_a_value_that_is_not_there_keeps_nobody_from_becoming_the_writer() {
+    let dir = own_dir();
+    let producer: MemoryMapper<u32> = cells(&dir).create("n", 64).unwrap();
+    let consumer: MemoryMapper<u32> = cells(&dir).open("n").unwrap();
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(|| (0..50_000).all(|_| consumer.get().unwrap().is_none()));
+        let mut refused = 0;
+        while !looking.is_finished() {
+            refused += u32::from(producer.cell().unwrap().try_writer().unwrap().is_none());
+        }
+        assert!(looking.join().unwrap());
+        assert_eq!(refused, 0);
+    });
+}

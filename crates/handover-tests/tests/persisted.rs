@@ -472,3 +472,78 @@ fn a_cell_in_a_map_of_any_kind_can_be_opened_again() {
         assert_eq!(value(&again).as_deref(), Some(&b"value"[..]));
     }
 }
+
+#[test]
+fn a_refused_file_is_left_as_it_is_whatever_follows_its_zero_bytes() {
+    let dir = own_dir();
+    let path = dir.path().join("else");
+    let mut bytes = vec![0xFF; 400_000];
+    bytes[..64].fill(0);
+    fs::write(&path, &bytes).unwrap();
+    let error = CellOptions::new().create_on_file(&path, 3000, &MapOptions::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WrongKind, "{error}");
+    let after = fs::read(&path).unwrap();
+    let changed = bytes.iter().zip(&after).filter(|(before, after)| before != after).count();
+    assert_eq!((after.len(), changed), (bytes.len(), 0));
+}
+
+/// With the head not on the disk, and `current` neither, only the slots tell what there was.
+#[test]
+fn a_secret_whose_head_alone_did_not_reach_the_disk_comes_back() {
+    let dir = own_dir();
+    let path = dir.path().join("cell");
+    let open = || CellOptions::new().secret(true).create_on_file(&path, 3000, &MapOptions::new()).unwrap();
+    let first = open();
+    set(&first, b"a secret");
+    drop(first);
+    let file = File::options().write(true).open(&path).unwrap();
+    // Magic, and current. What writers keep is on the disk.
+    file.write_all_at(&[0; 8], 0).unwrap();
+    file.write_all_at(&[0; 8], 64).unwrap();
+    assert_eq!(value(&open()).as_deref(), Some(&b"a secret"[..]));
+}
+
+/// The words that say where there is memory may be older on the disk than the value.
+#[test]
+fn what_is_cleared_after_a_loss_of_power_is_not_in_the_file() {
+    // The slot's extent; what publishing and writers keep in the first page.
+    let lost = |path: &Path, extent: bool, first_page: bool| {
+        let file = File::options().write(true).open(path).unwrap();
+        if extent {
+            file.write_all_at(&[0; 8], HEADERS + current_slot(path) * 64 + 48).unwrap();
+        }
+        if first_page {
+            file.write_all_at(&[0; 128], 64).unwrap();
+        }
+    };
+    for durability in [Durability::None, Durability::Sync] {
+        // With `Sync` the headers are on the disk before the version is there.
+        for (extent, first_page) in [(durability == Durability::None, false), (false, true)] {
+            let dir = own_dir();
+            let path = dir.path().join("cell");
+            set(&cell(&path, durability), b"a value to be cleared");
+            lost(&path, extent, first_page);
+            let again = cell(&path, durability);
+            assert_eq!(value(&again).as_deref(), Some(&b"a value to be cleared"[..]));
+            again.try_writer().unwrap().unwrap().clear().unwrap();
+            drop(again);
+            let found = fs::read(&path).unwrap().windows(7).any(|window| window == b"cleared");
+            assert!(!found, "{durability:?}, lost: extent {extent}, first page {first_page}");
+        }
+    }
+}
+
+/// The reader that had pinned it went with the power.
+#[test]
+fn what_was_dropped_is_told_once_also_where_a_dead_reader_had_pinned_it() {
+    let dir = own_dir();
+    let path = with_three_versions(&dir);
+    damage(&path, current_bytes(&path));
+    let file = File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&(current_slot(&path) + 1).to_ne_bytes(), 4096).unwrap();
+    file.write_all_at(&1u32.to_ne_bytes(), 192).unwrap();
+    for dropped in [Some(3), None] {
+        let recovered = cell(&path, Durability::Sync);
+        assert_eq!((value(&recovered).as_deref(), recovered.dropped()), (Some(&b"second"[..]), dropped));
+    }
+}

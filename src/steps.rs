@@ -14,6 +14,8 @@ pub enum Step {
     ReaderPinned,
     /// The reader without a pin is about to copy.
     ReaderCopies,
+    /// The reader that let go last is about to wipe a slot.
+    ReaderWipes,
     /// The writer has the lock.
     WriterLocked,
     /// The writer is about to take a slot.
@@ -35,11 +37,12 @@ pub enum Step {
 #[cfg(feature = "test-steps")]
 impl Step {
     /// All steps, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ReaderBeforePin,
         Self::ReaderAfterPin,
         Self::ReaderPinned,
         Self::ReaderCopies,
+        Self::ReaderWipes,
         Self::WriterLocked,
         Self::WriterBeforeTake,
         Self::WriterTook,

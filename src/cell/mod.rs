@@ -63,11 +63,11 @@ mod face {
     use std::path::Path;
     use std::sync::Arc;
     use std::sync::atomic::Ordering;
-    use std::time::{Duration, Instant};
+    use std::time::{Duration, Instant, SystemTime};
 
     use super::layout::{FLAG_CHECKSUMS, HEAD, Layout, SLOTS_AT};
     use super::protocol::{self, Current, Memory};
-    use super::shared::{BAD_LENGTH, SLEEP_LIMIT, Shared};
+    use super::shared::{BAD_LENGTH, SLEEP_LIMIT, Shared, nanoseconds};
     use super::{Durability, Reader, Value, Writer};
     use crate::error::{Error, Result, Subject};
     use crate::map::{Access, MapOptions, MemoryMappedFile, OpenMode};
@@ -198,7 +198,7 @@ mod face {
             if unfinished.is_some() {
                 poll_for_lock(&shared, || Ok(false))?;
                 let made = shared.make();
-                shared.unlock_writer();
+                shared.unlock_alone();
                 made?;
             }
             if self.durability == Durability::Sync && is_on_file && shared.can_write {
@@ -249,8 +249,12 @@ mod face {
             return Ok(None);
         }
         let dropped = shared.recover_newest_whole();
-        shared.tidy();
-        shared.unlock_writer();
+        if dropped.is_err() {
+            shared.unlock_alone();
+        } else {
+            shared.tidy();
+            shared.unlock_writer();
+        }
         dropped
     }
 
@@ -453,6 +457,13 @@ mod face {
             }
         }
 
+        /// Whether a value that was read before has expired since.
+        #[inline]
+        pub(crate) fn has_expired(&self, written: SystemTime, expires: Option<SystemTime>) -> Result<bool> {
+            let Some(expires) = expires else { return Ok(false) };
+            self.shared.has_expired(nanoseconds(written), nanoseconds(expires))
+        }
+
         /// A place in the line of the thread that waits for all tasks of the process.
         #[cfg(feature = "tokio")]
         pub(crate) fn waiter(&self) -> super::Waiter {
@@ -496,6 +507,11 @@ mod face {
         pub(crate) fn remove_expired(&self) -> Result<bool> {
             if !self.shared.can_write {
                 return Ok(false);
+            }
+            // Looked at first: who asks for a value that is not there keeps no writer waiting.
+            match protocol::copy(&*self.shared, |current| self.shared.header(current.slot())) {
+                Ok((_, Some(header))) if !header.is_empty() && self.shared.is_expired(&header)? => {}
+                _ => return Ok(false),
             }
             if self.shared.try_lock_writer()? {
                 return Writer::new(self.shared.clone()).remove_expired();

@@ -13,7 +13,7 @@ use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
 use super::protocol::{self, Current, Memory, Missed};
-use super::sync::{AtomicU32, AtomicU64, FAULT, Fault, Ordering};
+use super::sync::{AtomicU32, AtomicU64, FAULT, Fault, Ordering, fence};
 
 const SLOTS: usize = 4;
 const ENTRIES: usize = 2;
@@ -114,6 +114,12 @@ impl Model {
                 taken = next;
             }
         }
+    }
+
+    /// Overwrites the bytes of a slot that was taken for that.
+    fn wipe(&self, slot: usize) {
+        self.bytes[slot][0].store(0, Ordering::Relaxed);
+        self.bytes[slot][1].store(0, Ordering::Relaxed);
     }
 
     /// One pinned read: the version, checked to be whole.
@@ -281,6 +287,51 @@ fn waiter_and_publisher() {
     model.publish(None);
     model.publish(None);
     waiter.join().unwrap();
+}
+
+/// The first version is to be wiped: by the writer that replaced it, or by its readers when they let go. Then its
+/// slot is written again.
+fn wiped_by_whoever_can() {
+    let model = Model::new();
+    model.publish(None);
+    let readers: Vec<_> = (0..2)
+        .map(|entry| {
+            let model = model.clone();
+            thread::spawn(move || {
+                let version = model.read(entry);
+                protocol::unpin(&*model, entry);
+                fence(Ordering::SeqCst);
+                let is_replaced = Current(model.current.load(Ordering::Relaxed)).version() > 1;
+                if version == 1 && is_replaced && protocol::take_with_pin(&*model, entry, 0, 1) {
+                    model.wipe(0);
+                    protocol::unpin(&*model, entry);
+                }
+            })
+        })
+        .collect();
+    model.publish(None);
+    {
+        let _lock = model.lock.lock().unwrap();
+        if protocol::take(&*model, 0) {
+            model.wipe(0);
+        }
+    }
+    model.publish(None);
+    model.publish(None);
+    for reader in readers {
+        reader.join().unwrap();
+    }
+    assert_eq!(model.read(0), 4);
+}
+
+#[test]
+fn a_slot_is_wiped_when_nobody_reads_it_and_nobody_writes_it() {
+    explore(2, wiped_by_whoever_can);
+}
+
+#[test]
+fn the_model_finds_a_reader_that_wipes_without_a_second_look() {
+    finds(Fault::NoSecondLook, 3, wiped_by_whoever_can);
 }
 
 #[test]

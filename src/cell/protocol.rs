@@ -161,23 +161,65 @@ pub(super) fn copy<R>(
 
 /// Whether an entry pins `slot`.
 pub(super) fn is_pinned(memory: &impl Memory, slot: usize) -> bool {
-    let claimed = (memory.claimed().load(Ordering::Relaxed) as usize).min(memory.entries());
-    // Acquire: what a reader read before it let go comes before what is written now.
-    (0..claimed).any(|entry| memory.pin(entry).load(Ordering::Acquire) == slot as u64 + 1)
+    is_pinned_beside(memory, slot, None)
 }
 
-/// Takes a slot from its version, unless it is pinned. Only for who has the writers' lock; never for the
-/// current slot.
+/// Whether an entry other than `own` pins `slot`.
+fn is_pinned_beside(memory: &impl Memory, slot: usize, own: Option<usize>) -> bool {
+    let claimed = (memory.claimed().load(Ordering::Relaxed) as usize).min(memory.entries());
+    let mut entries = (0..claimed).filter(|entry| Some(*entry) != own);
+    // Acquire: what a reader read before it let go comes before what is written now.
+    entries.any(|entry| memory.pin(entry).load(Ordering::Acquire) == slot as u64 + 1)
+}
+
+/// Takes a slot from its version, unless it is pinned: then it keeps it. Only for who has the writers' lock;
+/// never for the current slot.
 pub(super) fn take(memory: &impl Memory, slot: usize) -> bool {
     if is_pinned(memory, slot) {
         return false;
     }
     steps::reach(Step::WriterBeforeTake);
-    memory.version(slot).store(0, Ordering::Relaxed);
+    let version = memory.version(slot);
+    let old = version.swap(0, Ordering::Acquire);
     if !is_faulty(Fault::NoWriterFence) {
         fence(Ordering::SeqCst);
     }
-    is_faulty(Fault::NoSecondLook) || !is_pinned(memory, slot)
+    if is_faulty(Fault::NoSecondLook) || !is_pinned(memory, slot) {
+        return true;
+    }
+    // The bytes are as they were, so the slot may have its version again, and its reader can take it in its turn.
+    // While the word was 0 no reader took the slot.
+    let _ = version.compare_exchange(0, old, Ordering::Release, Ordering::Relaxed);
+    false
+}
+
+/// The version of a slot that a reader took to wipe it.
+const WIPED: u64 = u64::MAX;
+
+/// Takes a slot that is not current from its `version` without the writers' lock, unless another entry pins it.
+/// For a reader that owns `entry` and pins nothing with it; on `true` the entry pins the slot.
+pub(super) fn take_with_pin(memory: &impl Memory, entry: usize, slot: usize, version: u64) -> bool {
+    let pin = memory.pin(entry);
+    pin.store(slot as u64 + 1, Ordering::Release);
+    fence(Ordering::SeqCst);
+    let word = memory.version(slot);
+    let is_alone = || !is_pinned_beside(memory, slot, Some(entry));
+    // As in `pin`: from here on no writer writes to the slot, if it still has the version.
+    let taken = word.load(Ordering::Acquire) == version
+        && is_alone()
+        && word.compare_exchange(version, WIPED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        && {
+            fence(Ordering::SeqCst);
+            let taken = is_faulty(Fault::NoSecondLook) || is_alone();
+            if !taken {
+                let _ = word.compare_exchange(WIPED, version, Ordering::Release, Ordering::Relaxed);
+            }
+            taken
+        };
+    if !taken {
+        pin.store(0, Ordering::Release);
+    }
+    taken
 }
 
 /// Takes the slot to write next: the lowest that is free. The slot that was current before this one is taken

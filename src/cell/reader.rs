@@ -2,13 +2,13 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
 
 use super::protocol::{self, Current, Memory, Missed};
-use super::shared::{BAD_LENGTH, Header, Shared};
+use super::shared::{BAD_LENGTH, Header, Shared, UNPINNED_CHUNK};
 use crate::error::{Error, Result};
 use crate::map::bytes;
 use crate::sys;
@@ -36,6 +36,7 @@ struct Pin {
     shared: Arc<Shared>,
     entry: usize,
     generation: u32,
+    current: AtomicU64,
 }
 
 /// One version's bytes, copied, and what was stored with them.
@@ -85,19 +86,37 @@ impl Shared {
 
 /// Copies the newest value without a pin.
 pub(super) fn copy(shared: &Shared) -> Result<Option<Value>> {
+    match copy_up_to(shared, usize::MAX)? {
+        Copied::Value(value) => Ok(Some(value)),
+        Copied::Nothing => Ok(None),
+        Copied::TooLong => unreachable!("no value is longer than that"),
+    }
+}
+
+/// What [`copy_up_to`] found.
+enum Copied {
+    Value(Value),
+    Nothing,
+    TooLong,
+}
+
+/// The same where it has at most `most` bytes.
+fn copy_up_to(shared: &Shared, most: usize) -> Result<Copied> {
     let copied = protocol::copy(shared, |current| {
-        shared.header(current.slot()).map(|header| (shared.value(current, &header, false), header))
+        let header = shared.header(current.slot())?;
+        let value = (header.length <= most).then(|| shared.value(current, &header, false));
+        Some((value, header))
     });
     match copied {
         Ok((_, Some((value, header)))) => {
             if header.is_empty() || shared.is_expired(&header)? {
-                Ok(None)
+                Ok(Copied::Nothing)
             } else {
-                value.map(Some)
+                value.map_or(Ok(Copied::TooLong), |value| value.map(Copied::Value))
             }
         }
         Ok((_, None)) => Err(shared.corrupt(BAD_LENGTH)),
-        Err(missed) => shared.missed(missed).map(|()| None),
+        Err(missed) => shared.missed(missed).map(|()| Copied::Nothing),
     }
 }
 
@@ -143,22 +162,30 @@ impl Reader {
         Current(self.shared.current().load(Ordering::Acquire)).version()
     }
 
-    /// The newest value, copied: from a pinned slot, or without a pin where none can be had. `None` where
-    /// there is no value.
+    /// The newest value, copied; `None` where there is no value. A long one is pinned meanwhile, where that can
+    /// be done. Lets go of the version that was loaded last.
     ///
     /// # Errors
     ///
     /// `Overtaken`, `Corrupt`, `ClockWentBack`.
     pub fn read(&mut self) -> Result<Option<Value>> {
-        if !self.shared.can_write {
-            return copy(&self.shared);
+        self.last = None;
+        match copy_up_to(&self.shared, if self.shared.can_write { UNPINNED_CHUNK } else { usize::MAX }) {
+            Ok(Copied::Value(value)) => return Ok(Some(value)),
+            Ok(Copied::Nothing) => return Ok(None),
+            Err(error) if !self.shared.can_write || !matches!(error, Error::Overtaken { .. }) => {
+                return Err(error);
+            }
+            Ok(Copied::TooLong) | Err(_) => {}
         }
-        match self.load() {
+        let value = match self.load() {
             Ok(Some(snapshot)) => snapshot.value().map(Some),
             Ok(None) => Ok(None),
             Err(Error::TooManyReaders { .. }) => copy(&self.shared),
             Err(other) => Err(other),
-        }
+        };
+        self.last = None;
+        value
     }
 
     /// Declares that every process which can write to the cell keeps its protocol. Snapshots then lend their
@@ -185,9 +212,10 @@ impl Reader {
             fence(Ordering::Acquire);
             match pin(shared, last.pin.entry) {
                 Ok((current, header)) => {
-                    last.current = current;
+                    let old = std::mem::replace(&mut last.current, current);
                     last.header = header;
-                    shared.let_go();
+                    last.pin.current.store(current.0, Ordering::Relaxed);
+                    shared.let_go(old);
                     return Ok(());
                 }
                 Err(missed) => {
@@ -200,7 +228,9 @@ impl Reader {
         let entry = shared.claim_entry()?;
         match pin(shared, entry) {
             Ok((current, header)) => {
-                let pin = Arc::new(Pin { shared: shared.clone(), entry, generation });
+                let pin =
+                    Pin { shared: shared.clone(), entry, generation, current: AtomicU64::new(current.0) };
+                let pin = Arc::new(pin);
                 self.last = Some(Snapshot { pin, current, header });
                 Ok(())
             }
@@ -237,7 +267,7 @@ impl Drop for Pin {
         }
         self.shared.release_entry(self.entry);
         fence(Ordering::SeqCst);
-        self.shared.let_go();
+        self.shared.let_go(Current(*self.current.get_mut()));
     }
 }
 
@@ -303,7 +333,7 @@ impl Snapshot {
     /// Whether the bytes are those that were stored, for a cell whose versions have checksums (cells on
     /// files); `true` for others.
     pub fn is_whole(&self) -> bool {
-        self.pin.shared.is_whole(self.current.slot(), self.version())
+        self.pin.shared.is_still(self.current.slot(), self.version(), &self.header)
     }
 
     /// # Safety

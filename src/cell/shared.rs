@@ -34,8 +34,9 @@ pub(super) const BAD_LENGTH: &str = "the newest version is said to be longer tha
 /// How many entries a handle keeps for itself when it does not need them, while there are plenty.
 const IDLE_ENTRIES: usize = 2;
 
-/// How much a reader without a pin copies before it looks again whether it still may.
-const UNPINNED_CHUNK: usize = 16 << 10;
+/// How much a reader without a pin copies before it looks again whether it still may; up to this length a value is
+/// copied sooner than pinned.
+pub(super) const UNPINNED_CHUNK: usize = 16 << 10;
 
 /// Every sleep ends after this, to look again: so long a publisher that died between publishing and waking
 /// delays a waiter, and so long a waiter takes to learn that the last writer was killed.
@@ -309,15 +310,20 @@ impl Shared {
 
     /// Whether a value has expired; an error where the clock can't tell.
     pub(super) fn is_expired(&self, header: &Header) -> Result<bool> {
-        if header.expires == 0 {
+        self.has_expired(header.written, header.expires)
+    }
+
+    /// The same with the times, in nanoseconds since 1970; 0 expires never.
+    pub(super) fn has_expired(&self, written: u64, expires: u64) -> Result<bool> {
+        if expires == 0 {
             return Ok(false);
         }
         let now = now();
-        if now < header.written {
-            let ahead = Duration::from_nanos(header.written - now);
+        if now < written {
+            let ahead = Duration::from_nanos(written - now);
             return Err(Error::ClockWentBack { subject: self.subject(), ahead });
         }
-        Ok(now >= header.expires)
+        Ok(now >= expires)
     }
 
     // ---- entries
@@ -427,11 +433,16 @@ impl Shared {
             self.wipe_leftovers();
             self.map.section().unlock(WRITER_LOCK);
             // A reader that let go of its pin in between could not get the lock.
-            let missed = self.leftovers().any(|slot| !protocol::is_pinned(self, slot));
+            let missed = self.leftovers().any(|slot| !self.is_kept(slot) && !protocol::is_pinned(self, slot));
             if !missed || !matches!(self.try_lock_writer(), Ok(true)) {
                 return;
             }
         }
+        self.map.section().unlock(WRITER_LOCK);
+    }
+
+    /// Lets go of the writers' lock, and does nothing else: for who found no cell, or has not recovered it.
+    pub(super) fn unlock_alone(&self) {
         self.map.section().unlock(WRITER_LOCK);
     }
 
@@ -456,12 +467,24 @@ impl Shared {
             self.version(slot).store(0, Ordering::SeqCst);
             self.field(slot, Field::Length).store(0, Ordering::Relaxed);
             self.field(slot, Field::Flags).store(FLAG_EMPTY, Ordering::Relaxed);
-            // How much memory it has is not known: the writer may have died while it changed that.
-            self.field(slot, Field::Extent).store(0, Ordering::Release);
+            self.discard(slot);
         }
         // It may have died between a change of an extent and the change of the memory.
         self.release_beyond_extents(u64::MAX);
         self.word(WRITING_AT).store(0, Ordering::Release);
+    }
+
+    /// Zeroes a slot that was taken, as far as it has memory, and gives that back. Its words may be wrong: who
+    /// wrote them may have died over it.
+    fn discard(&self, slot: usize) {
+        let extent = self.field(slot, Field::Extent).load(Ordering::Relaxed).min(self.layout.slot_size);
+        if self.is_ready(slot, extent as usize) {
+            // Not every system gives memory back.
+            // SAFETY: within the slot, which lies within the view, which can be written by who took the slot.
+            unsafe { bytes::zero(self.slot_ptr(slot), extent as usize) };
+        }
+        self.field(slot, Field::Extent).store(0, Ordering::Release);
+        self.map.section().release(self.layout.slot_at(slot) as u64, self.layout.slot_size);
     }
 
     /// Gives back memory that no extent counts, from the slots whose bits are set.
@@ -486,7 +509,8 @@ impl Shared {
         if self.layout.has_checksums() {
             return None;
         }
-        protocol::find_next(self, slot, replaced, self.touched())
+        // A slot that is to be wiped may be pinned in between, and is then left to that reader as it is.
+        protocol::find_next(self, slot, replaced, self.touched()).filter(|next| !self.is_secret(*next))
     }
 
     /// Finds a slot for `total` bytes with memory for them, if none was `taken` before. It is marked as being
@@ -512,6 +536,10 @@ impl Shared {
         if Current::new(version, slot).version() != version {
             // At a million versions a second the numbers last for 9,000 years.
             return Err(self.corrupt("it holds the highest version that there can be"));
+        }
+        if self.is_secret(slot) {
+            // A shorter value would leave the rest of it.
+            self.wipe(slot);
         }
         self.word(WRITING_AT).store(slot as u64 + 1, Ordering::Release);
         steps::reach(steps::Step::WriterTook);
@@ -621,7 +649,7 @@ impl Shared {
     /// The checksum over a slot's value and type name, and what its header says of them.
     fn checksum(&self, slot: usize, version: u64, header: &Header) -> u64 {
         let mut hasher = Xxh3::with_seed(version);
-        let mut chunk = [0; 4096];
+        let mut chunk = Zeroizing::new([0; 4096]);
         let mut at = 0;
         while at < header.total() {
             let count = (header.total() - at).min(chunk.len());
@@ -645,9 +673,12 @@ impl Shared {
     /// Whether the bytes of a slot are those that its header was written for.
     pub(super) fn is_whole(&self, slot: usize, version: u64) -> bool {
         self.version(slot).load(Ordering::Acquire) == version
-            && self.header(slot).is_some_and(|header| {
-                !self.layout.has_checksums() || header.checksum == self.checksum(slot, version, &header)
-            })
+            && self.header(slot).is_some_and(|header| self.is_still(slot, version, &header))
+    }
+
+    /// Whether the bytes of a slot that is pinned are those of a header that was read while it was.
+    pub(super) fn is_still(&self, slot: usize, version: u64, header: &Header) -> bool {
+        !self.layout.has_checksums() || header.checksum == self.checksum(slot, version, header)
     }
 
     /// The version that reached the disk last, as far as is known.
@@ -718,6 +749,9 @@ impl Shared {
     /// Has the current version reach the disk, whatever the durability is.
     fn make_durable(&self, current: Current) -> Result<()> {
         if current.version() > 0 {
+            if current.slot() >= self.layout.slots {
+                return self.missed(Missed::Broken);
+            }
             let total = self.header(current.slot()).map_or(0, |header| header.total());
             self.flush(self.layout.slot_at(current.slot()), total)?;
             self.flush_headers()?;
@@ -865,21 +899,38 @@ impl Shared {
         }
     }
 
-    /// What a reader does when it has let go of a pin (and a fence came after).
+    /// What a reader does when it has let go of a version (and a fence came after).
     #[inline]
-    pub(super) fn let_go(&self) {
+    pub(super) fn let_go(&self, old: Current) {
         if self.is_marked() {
-            self.wipe_what_was_let_go();
+            self.wipe_what_was_let_go(old);
         }
     }
 
+    /// Wipes a version that is marked and that nobody has pinned any more: the writer could not. Under a pin, which
+    /// keeps the writer from the slot: to have its lock would keep it from publishing.
     #[cold]
-    fn wipe_what_was_let_go(&self) {
-        // The writer could not wipe it. Where another has the lock now, that one will.
-        if self.leftovers().any(|slot| !protocol::is_pinned(self, slot))
-            && let Ok(true) = self.try_lock_writer()
-        {
-            self.unlock_writer();
+    fn wipe_what_was_let_go(&self, old: Current) {
+        let slot = old.slot();
+        for _ in 0..protocol::ATTEMPTS {
+            let version = self.version(slot).load(Ordering::Relaxed);
+            let is_left = self.current().load(Ordering::Relaxed) != old.0
+                // 0 while a writer tries to take the slot for the same end.
+                && (version == old.version() || version == 0)
+                && self.is_secret(slot)
+                && !self.is_kept(slot)
+                && !protocol::is_pinned(self, slot);
+            if !is_left {
+                return;
+            }
+            let Ok(entry) = self.claim_entry() else { return };
+            if protocol::take_with_pin(self, entry, slot, old.version()) {
+                steps::reach(steps::Step::ReaderWipes);
+                self.wipe(slot);
+            }
+            self.release_entry(entry);
+            // Either who let go of the slot meanwhile found the pin, or it is found here that it let go.
+            fence(Ordering::SeqCst);
         }
     }
 
@@ -965,6 +1016,15 @@ impl Shared {
     /// Makes the newest version whose checksum holds the current one. Gives the newest version that was lost, if
     /// one was. Only for who has the writers' lock, before anything is taken.
     pub(super) fn recover_newest_whole(&self) -> Result<Option<u64>> {
+        self.clear_dead_pins();
+        for slot in (0..self.layout.slots).filter(|slot| self.version(*slot).load(Ordering::Relaxed) != 0) {
+            // What the disk says of memory may be older than the bytes.
+            let total = self.header(slot).map_or(0, |header| header.total() as u64);
+            if total > 0 {
+                self.field(slot, Field::Extent).fetch_max(total.next_multiple_of(BLOCK), Ordering::Relaxed);
+                self.word(TOUCHED_AT).fetch_max(slot as u64 + 1, Ordering::Relaxed);
+            }
+        }
         let current = Current(self.current().load(Ordering::Relaxed));
         let exists = current.version() > 0 && current.slot() < self.layout.slots;
         let named = exists && self.is_whole(current.slot(), current.version());
@@ -993,8 +1053,7 @@ impl Shared {
         for slot in (0..self.layout.slots).filter(|slot| chosen.version() == 0 || *slot != chosen.slot()) {
             // What is left of others must not come up again under a number that is given out anew.
             if version(slot) >= chosen.version().max(1) && protocol::take(self, slot) {
-                self.field(slot, Field::Extent).store(0, Ordering::Release);
-                self.map.section().release(self.layout.slot_at(slot) as u64, self.layout.slot_size);
+                self.discard(slot);
             }
         }
         if chosen.version() > 0 {

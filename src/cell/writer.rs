@@ -192,9 +192,11 @@ impl Writer {
         let (slot, version) = shared.prepare_slot(total as u64, length as u64, taken)?;
         let replaced = self.current();
         // Whether the closure returns, fails or panics: the slot is no longer being written after.
-        let mut finish = Finish { shared, slot, length, published: false };
+        let mut finish = Finish { shared, slot, length, published: false, generation: self.generation };
         let mut buffer = SlotBuffer { shared, slot, at: 0, length };
         fill(&mut buffer)?;
+        // It may have forked.
+        self.check_generation()?;
         buffer.zero_rest();
         shared.write_header(slot, version, length, meta, empty);
         shared.mark_replaced(replaced, empty);
@@ -225,10 +227,15 @@ struct Finish<'a> {
     slot: usize,
     length: usize,
     published: bool,
+    generation: u32,
 }
 
 impl Drop for Finish<'_> {
     fn drop(&mut self) {
+        if self.generation != sys::fork_generation() {
+            // The slot is the parent's.
+            return;
+        }
         if !self.published {
             self.shared.abandon(self.slot, self.length);
         }
@@ -256,7 +263,9 @@ impl SlotBuffer<'_> {
     /// # Safety
     ///
     /// The memory is shared: every process that can write to the cell must keep its protocol, so that none
-    /// touches this slot while the slice lives.
+    /// writes to this slot while the slice lives. And no other thread of this process may read the cell without
+    /// a pin meanwhile ([`Cell::copy`](crate::Cell::copy), [`Reader::read`](crate::Reader::read), or what a mapper reads): one
+    /// that was overtaken may still be loading from this slot.
     pub unsafe fn as_mut_slice(&mut self) -> &mut [u8] {
         self.at = self.length;
         // SAFETY: the slot lies in the view and has memory for `length` bytes; by the caller's word nobody

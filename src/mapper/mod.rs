@@ -229,7 +229,7 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
         let decoded = versions::decode::<T, C>(&value, self.type_name)?;
         writer.clear()?;
         drop(writer);
-        versions.let_go();
+        versions.forget();
         Ok(Some(decoded))
     }
 
@@ -273,7 +273,7 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
         match &self.store {
             Store::Cell(versions) => {
                 let version = versions.writer()?.clear()?;
-                versions.let_go();
+                versions.forget();
                 Ok(version)
             }
             Store::Plain(plain) => plain.write(&[]).map(|()| 0),
@@ -464,7 +464,9 @@ impl<T, C: Codec<T>> Lease<'_, T, C> {
     ///
     /// As for [`MemoryMapper::clear`].
     pub fn clear(&mut self) -> Result<u64> {
-        self.writer.clear()
+        let version = self.writer.clear()?;
+        self.mapper.versions()?.forget();
+        Ok(version)
     }
 
     /// The writer of the cell below.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::LOCK_LIMIT;
-use crate::cell::{Cell, Meta, Reader, Snapshot, Value, Writer};
+use crate::cell::{Cell, Meta, Reader, Value, Writer};
 use crate::codec::{self, Codec};
 use crate::error::{Error, Result};
 
@@ -17,7 +17,15 @@ pub(super) struct Versions<T> {
 #[derive(Debug)]
 struct State<T> {
     reader: Reader,
-    decoded: Option<(u64, Arc<T>)>,
+    decoded: Option<Decoded<T>>,
+}
+
+#[derive(Debug)]
+struct Decoded<T> {
+    version: u64,
+    written: SystemTime,
+    expires: Option<SystemTime>,
+    value: Arc<T>,
 }
 
 /// A decoded value and its version.
@@ -40,8 +48,8 @@ impl<T> Versions<T> {
     /// The newest value's bytes, copied.
     pub(super) fn read(&self) -> Result<Option<Value>> {
         let value = self.state().reader.read()?;
-        if value.is_none() && self.cell.remove_expired()? {
-            self.let_go();
+        if value.is_none() {
+            self.remove_expired()?;
         }
         Ok(value)
     }
@@ -54,43 +62,34 @@ impl<T> Versions<T> {
     pub(super) fn get_shared<C: Codec<T>>(&self, type_name: Option<&str>) -> Result<Option<Arc<T>>> {
         let mut state = self.state();
         let State { reader, decoded } = &mut *state;
-        let version = if self.cell.can_write() {
-            match reader.load() {
-                // Loaded to see that it has not expired.
-                Ok(snapshot) => snapshot.map(Snapshot::version),
-                Err(Error::TooManyReaders { .. }) => None,
-                Err(other) => return Err(other),
-            }
-        } else {
-            None
-        };
-        if let (Some(version), Some((of, value))) = (version, &*decoded)
-            && *of == version
+        if let Some(known) = decoded
+            && known.version == reader.version()
+            && !self.cell.has_expired(known.written, known.expires)?
         {
-            return Ok(Some(value.clone()));
+            return Ok(Some(known.value.clone()));
         }
+        *decoded = None;
         let Some(value) = reader.read()? else {
-            *decoded = None;
             drop(state);
-            if self.cell.remove_expired()? {
-                self.let_go();
-            }
+            self.remove_expired()?;
             return Ok(None);
         };
-        if let Some((of, shared)) = &*decoded
-            && *of == value.version
-        {
-            return Ok(Some(shared.clone()));
-        }
         let shared = Arc::new(decode::<T, C>(&value, type_name)?);
-        *decoded = Some((value.version, shared.clone()));
+        let Value { version, written, expires, .. } = value;
+        *decoded = Some(Decoded { version, written, expires, value: shared.clone() });
         Ok(Some(shared))
     }
 
-    /// Lets go of the version that this handle's reader has pinned, if a newer one is there: so it can be wiped.
-    pub(super) fn let_go(&self) {
-        // Where the newest one can't be pinned, the old one is let go all the same.
-        let _ = self.state().reader.load();
+    fn remove_expired(&self) -> Result<()> {
+        if self.cell.remove_expired()? {
+            self.forget();
+        }
+        Ok(())
+    }
+
+    /// Forgets what was decoded last: it is gone.
+    pub(super) fn forget(&self) {
+        self.state().decoded = None;
     }
 
     pub(super) fn writer(&self) -> Result<Writer> {

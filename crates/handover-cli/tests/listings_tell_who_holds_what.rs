@@ -132,7 +132,8 @@ fn what_a_cell_tells() {
     let options = handover::MapperOptions::new().map(map).named::<handover::Auth>();
     let program: handover::MemoryMapper<handover::Auth> = options.open("x").unwrap();
     program.set(&handover::Auth::new("b")).unwrap();
-    assert!(program.get().unwrap().is_some());
+    let mut reader = program.cell().unwrap().reader();
+    assert!(reader.load().unwrap().is_some());
     let stat = world.run(&["stat", "x", "--json"]).json();
     let fields = (&stat["version"], &stat["codec"], &stat["type"], &stat["readers"], &stat["expires"]);
     assert_eq!(fields, (&json!(3), &json!("JSON"), &json!("handover.Auth"), &json!(1), &json!(null)));

@@ -402,8 +402,10 @@ fn what_expired_was_taken_or_cleared_is_unreadable_and_wiped() {
         if read_before && end != 0 {
             assert_eq!(mapper.read().unwrap(), SECRET);
         }
+        let mut reader = other.cell().unwrap().reader();
         if read_elsewhere {
             assert_eq!(*other.get_shared().unwrap().unwrap(), SECRET);
+            assert!(reader.load().unwrap().is_some());
         }
         assert!(is_in(&view, SECRET.as_bytes()));
         match end {
@@ -416,8 +418,10 @@ fn what_expired_was_taken_or_cleared_is_unreadable_and_wiped() {
             1 => assert_eq!(mapper.take().unwrap().as_deref(), Some(SECRET)),
             _ => assert_eq!(mapper.clear().unwrap(), 2),
         }
-        // Another handle's pin keeps the bytes until that one moves on.
+        // A snapshot keeps the bytes until its reader moves on; that a mapper read them does not.
         assert_eq!(is_in(&view, SECRET.as_bytes()), read_elsewhere, "{end} {read_before}");
+        assert!(reader.load().unwrap().is_none());
+        assert!(!is_in(&view, SECRET.as_bytes()), "{end} {read_before} {read_elsewhere}");
         refused(mapper.read(), ErrorKind::NoValue, &["holds no value"]);
         assert_eq!(mapper.get_shared().unwrap(), None);
         assert_eq!(mapper.take().unwrap(), None);

@@ -223,15 +223,30 @@ fn a_shorter_value_in_the_same_slot_leaves_nothing_of_one_that_was_to_be_wiped()
 #[test]
 fn a_reader_that_is_stopped_while_it_clears_up_keeps_no_writer_waiting() {
     let mut scene = scene(true);
-    scene.writer.publish(scene.cell, LENGTH, 1);
+    let version = scene.writer.publish(scene.cell, LENGTH, 1);
     let (mut reader, cell) = scene.actor();
     let snapshot = reader.hold(cell);
     scene.writer.on_cell(Gone::Replaced.command(scene.cell));
-    reader.arm(&[(Step::WriterLocked, 0, End::Stop)]);
+    reader.arm(&[(Step::ReaderWipes, 0, End::Stop)]);
     reader.start_cell(CellCommand::DropHeld(snapshot));
     reader.expect_stopped();
-    let became_writer = scene.writer.lock(scene.cell);
+    assert!(scene.writer.lock(scene.cell));
+    scene.writer.publish(scene.cell, LENGTH, 10);
     reader.go_on();
     reader.finish_cell();
-    assert!(became_writer);
+    assert!(!scene.has(version));
+}
+
+#[test]
+fn what_a_reader_that_is_killed_while_it_clears_up_left_goes_with_the_next_version() {
+    let mut scene = scene(true);
+    let version = scene.writer.publish(scene.cell, LENGTH, 1);
+    let (mut reader, cell) = scene.actor();
+    let snapshot = reader.hold(cell);
+    scene.writer.on_cell(Gone::Replaced.command(scene.cell));
+    reader.arm(&[(Step::ReaderWipes, 0, End::Die)]);
+    reader.start_cell(CellCommand::DropHeld(snapshot));
+    reader.expect_killed();
+    scene.writer.publish(scene.cell, LENGTH, 1);
+    assert!(!scene.has(version));
 }

@@ -7,11 +7,14 @@
 
 use std::cell::RefCell;
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
+/// What a child's descriptors for locks are made to lead to: opened before, since a fork may come where no file can be.
+static NOTHING: OnceLock<Option<File>> = OnceLock::new();
 static DESCRIPTORS: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 
 thread_local! {
@@ -33,19 +36,22 @@ pub(super) struct LockFile(File);
 
 /// Has forks counted from now on.
 pub(crate) fn notice_forks() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
+    NOTHING.get_or_init(|| {
         // SAFETY: the three functions only use what is allowed between fork and exec: a lock that the
         // first one takes before the fork, `open`, `dup3`/`dup2`, `close` and an atomic.
         unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) };
+        File::open("/dev/null").ok()
     });
 }
 
 impl LockFile {
-    pub(super) fn new(file: File) -> Self {
+    /// Opens one: no fork comes between the opening and the list.
+    pub(super) fn open(open: impl FnOnce() -> io::Result<File>) -> io::Result<Self> {
         notice_forks();
-        descriptors().push(file.as_raw_fd());
-        Self(file)
+        let mut descriptors = descriptors();
+        let file = open()?;
+        descriptors.push(file.as_raw_fd());
+        Ok(Self(file))
     }
 
     pub(super) fn file(&self) -> &File {
@@ -77,8 +83,7 @@ extern "C" fn child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     HELD.with(|held| {
         if let Some(descriptors) = held.borrow_mut().take() {
-            // SAFETY: the path is a C string; opening has no other precondition.
-            let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+            let null = NOTHING.get().and_then(Option::as_ref).map_or(-1, AsRawFd::as_raw_fd);
             for number in descriptors.iter() {
                 // The number stays open, on nothing, until its owner closes it.
                 // SAFETY: both are descriptors of this process; the list's are owned by `LockFile`s, which
@@ -87,8 +92,6 @@ extern "C" fn child() {
                 // SAFETY: as above.
                 unsafe { libc::fcntl(*number, libc::F_SETFD, libc::FD_CLOEXEC) };
             }
-            // SAFETY: opened above and known to nobody else.
-            unsafe { libc::close(null) };
         }
     });
 }

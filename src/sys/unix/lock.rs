@@ -94,10 +94,10 @@ impl State {
         }
         let file = match self.file.take() {
             Some(file) => file,
-            None => LockFile::new(os::reopen(of).map_err(|e| Error::Io {
+            None => LockFile::open(|| os::reopen(of)).map_err(|e| Error::Io {
                 doing: "open a map's file once more for its locks".to_owned(),
                 source: e,
-            })?),
+            })?,
         };
         Ok((self.file.insert(file).file(), &self.held))
     }
@@ -107,7 +107,11 @@ impl RangeLocks {
     /// `own` is another description of the handle's file, if there is one already.
     pub(super) fn with_file(own: Option<File>) -> Self {
         let generation = fork_generation();
-        Self(Mutex::new(State { file: own.map(LockFile::new), held: HeldTable::default(), generation }))
+        Self(Mutex::new(State {
+            file: own.and_then(|file| LockFile::open(|| Ok(file)).ok()),
+            held: HeldTable::default(),
+            generation,
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -17,7 +17,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -350,7 +350,7 @@ pub(super) fn open(place: Place<'_>, disposition: Disposition, request: Request)
                 name: place.name.text().to_owned(),
                 capacity: request.capacity,
                 access: request.access,
-                created: SystemTime::now(),
+                created: UNIX_EPOCH + Duration::from_nanos(os::coarse_time()),
                 place: DataPlace::Here { offset },
             };
             give_name(new, &place, disposition, request, &record)
@@ -442,7 +442,7 @@ pub(super) fn link(place: Place<'_>, file: &File, request: Request) -> Result<Na
         name: place.name.text().to_owned(),
         capacity: request.capacity,
         access: request.access,
-        created: SystemTime::now(),
+        created: UNIX_EPOCH + Duration::from_nanos(os::coarse_time()),
         place: DataPlace::File { path, id },
     };
     let opened = give_name(new, &place, Disposition::CreateNew, request, &record)?;

@@ -66,7 +66,7 @@ pub use mapper::Changes;
 #[cfg(all(feature = "rkyv", not(handover_model)))]
 pub use mapper::{ArchivedReader, ArchivedSnapshot, ArchivedValue};
 #[cfg(not(handover_model))]
-pub use mapper::{Auth, Change, Lease, MapperOptions, MemoryMapper, TypeName, Watch};
+pub use mapper::{Auth, Change, Lease, MapperOptions, MapperReader, MemoryMapper, TypeName, Watch};
 #[cfg(feature = "test-steps")]
 #[doc(hidden)]
 pub use steps::{Flushed, Step, on_flush, on_step};

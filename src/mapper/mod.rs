@@ -10,6 +10,7 @@ mod auth;
 mod changes;
 mod options;
 mod plain;
+mod reader;
 mod versions;
 mod watch;
 
@@ -27,6 +28,7 @@ pub use self::changes::Changes;
 pub use self::options::MapperOptions;
 use self::options::poll;
 use self::plain::Plain;
+pub use self::reader::MapperReader;
 use self::versions::{Found, Versions};
 pub use self::watch::{Change, Watch};
 use crate::cell::{Cell, Writer};
@@ -292,6 +294,32 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     /// `TimedOut`; `Unsupported` on a read-only map and in the plain layout.
     pub fn lease(&self, limit: Duration) -> Result<Lease<'_, T, C>> {
         Ok(Lease { writer: self.cell()?.writer_timeout(limit)?, mapper: self })
+    }
+
+    /// A handle for a thread that reads again and again: it lends the value, without a lock and without
+    /// counting references as [`get_shared`](Self::get_shared) has to.
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("handover-doc-reader-{}", std::process::id()));
+    /// # std::fs::create_dir(&dir)?;
+    /// # let options = handover::MapperOptions::new().map(handover::MapOptions::new().directory(&dir));
+    /// # let producer = options.create::<u32>("count", 64)?;
+    /// # let consumer = options.open::<u32>("count")?;
+    /// let mut reader = consumer.reader()?;
+    /// for count in 1..=3 {
+    ///     producer.set(&count)?;
+    ///     assert_eq!(reader.get()?, Some(&count));
+    /// }
+    /// # drop((producer, consumer, reader));
+    /// # std::fs::remove_dir_all(dir)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` in the plain layout.
+    pub fn reader(&self) -> Result<MapperReader<T, C>> {
+        Ok(MapperReader::new(self.cell()?.clone(), self.type_name))
     }
 
     /// The newest version; 0: nothing was stored yet. One load.

@@ -1,27 +1,25 @@
-//! What a mapper on a cell keeps: the cell, a reader, and the value that was decoded last.
+//! What a mapper on a cell keeps: the cell, and the value that was decoded last.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::LOCK_LIMIT;
-use crate::cell::{Cell, Meta, Reader, Value, Writer};
+use crate::cell::{Cell, Meta, Value, Writer};
 use crate::codec::{self, Codec};
 use crate::error::{Error, Result};
 
 #[derive(Debug)]
 pub(super) struct Versions<T> {
     cell: Cell,
-    state: Mutex<State<T>>,
+    decoded: Mutex<Decoded<T>>,
 }
 
+/// The value that was decoded last.
 #[derive(Debug)]
-struct State<T> {
-    reader: Reader,
-    decoded: Option<Decoded<T>>,
-}
+pub(super) struct Decoded<T>(Option<Known<T>>);
 
 #[derive(Debug)]
-struct Decoded<T> {
+struct Known<T> {
     version: u64,
     written: SystemTime,
     expires: Option<SystemTime>,
@@ -31,27 +29,66 @@ struct Decoded<T> {
 /// A decoded value and its version.
 pub(super) type Found<T> = Option<(u64, T)>;
 
+impl<T> Decoded<T> {
+    pub(super) fn none() -> Self {
+        Self(None)
+    }
+
+    /// The newest value, decoded once for each version.
+    #[inline]
+    pub(super) fn get<C: Codec<T>>(
+        &mut self,
+        cell: &Cell,
+        type_name: Option<&str>,
+    ) -> Result<Option<&Arc<T>>> {
+        let is_known = match &self.0 {
+            Some(known) => {
+                known.version == cell.version()
+                    && (known.expires.is_none() || !cell.has_expired(known.written, known.expires)?)
+            }
+            None => false,
+        };
+        if !is_known {
+            self.0 = None;
+            self.0 = decode_newest::<T, C>(cell, type_name)?;
+        }
+        Ok(self.0.as_ref().map(|known| &known.value))
+    }
+}
+
+#[cold]
+fn decode_newest<T, C: Codec<T>>(cell: &Cell, type_name: Option<&str>) -> Result<Option<Known<T>>> {
+    let Some(value) = read(cell)? else { return Ok(None) };
+    let decoded = Arc::new(decode::<T, C>(&value, type_name)?);
+    let Value { version, written, expires, .. } = value;
+    Ok(Some(Known { version, written, expires, value: decoded }))
+}
+
+/// The newest value's bytes, copied.
+fn read(cell: &Cell) -> Result<Option<Value>> {
+    let value = cell.reader().read()?;
+    if value.is_none() {
+        cell.remove_expired()?;
+    }
+    Ok(value)
+}
+
 impl<T> Versions<T> {
     pub(super) fn new(cell: Cell) -> Self {
-        let reader = cell.reader();
-        Self { cell, state: Mutex::new(State { reader, decoded: None }) }
+        Self { cell, decoded: Mutex::new(Decoded::none()) }
     }
 
     pub(super) fn cell(&self) -> &Cell {
         &self.cell
     }
 
-    fn state(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn decoded(&self) -> MutexGuard<'_, Decoded<T>> {
+        self.decoded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The newest value's bytes, copied.
     pub(super) fn read(&self) -> Result<Option<Value>> {
-        let value = self.state().reader.read()?;
-        if value.is_none() {
-            self.remove_expired()?;
-        }
-        Ok(value)
+        read(&self.cell)
     }
 
     pub(super) fn get<C: Codec<T>>(&self, type_name: Option<&str>) -> Result<Found<T>> {
@@ -60,36 +97,12 @@ impl<T> Versions<T> {
 
     /// The newest value, decoded once for each version.
     pub(super) fn get_shared<C: Codec<T>>(&self, type_name: Option<&str>) -> Result<Option<Arc<T>>> {
-        let mut state = self.state();
-        let State { reader, decoded } = &mut *state;
-        if let Some(known) = decoded
-            && known.version == reader.version()
-            && !self.cell.has_expired(known.written, known.expires)?
-        {
-            return Ok(Some(known.value.clone()));
-        }
-        *decoded = None;
-        let Some(value) = reader.read()? else {
-            drop(state);
-            self.remove_expired()?;
-            return Ok(None);
-        };
-        let shared = Arc::new(decode::<T, C>(&value, type_name)?);
-        let Value { version, written, expires, .. } = value;
-        *decoded = Some(Decoded { version, written, expires, value: shared.clone() });
-        Ok(Some(shared))
-    }
-
-    fn remove_expired(&self) -> Result<()> {
-        if self.cell.remove_expired()? {
-            self.forget();
-        }
-        Ok(())
+        Ok(self.decoded().get::<C>(&self.cell, type_name)?.cloned())
     }
 
     /// Forgets what was decoded last: it is gone.
     pub(super) fn forget(&self) {
-        self.state().decoded = None;
+        self.decoded().0 = None;
     }
 
     pub(super) fn writer(&self) -> Result<Writer> {

@@ -32,6 +32,7 @@ pub(super) const LOCK_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct ScopeDir {
     file: File,
+    id: FileId,
     path: PathBuf,
     scope: Scope,
 }
@@ -196,7 +197,8 @@ impl ScopeDir {
         if let Some(wrong) = wrong {
             return Err(Error::denied(subject(), format!("it is {}; {wrong}", describe(&stat))));
         }
-        Ok(Self { file, path, scope })
+        let id = FileId { device: stat.st_dev as u64, inode: stat.st_ino };
+        Ok(Self { file, id, path, scope })
     }
 
     fn create_at(path: &Path, scope: Scope) -> Result<()> {
@@ -283,7 +285,7 @@ impl ScopeDir {
     fn is_current(&self) -> bool {
         let there = std::fs::symlink_metadata(&self.path)
             .map(|metadata| FileId { device: metadata.dev(), inode: metadata.ino() });
-        matches!((there, FileId::of(&self.file)), (Ok(a), Ok(b)) if a == b)
+        there.is_ok_and(|there| there == self.id)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 use std::fs::{self, File};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rustix::fs::{FallocateFlags, MemfdFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, RawDir};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MlockFlags};
 use rustix::thread::ClockId;
@@ -214,4 +215,18 @@ pub(super) fn holders(files: &[FileId]) -> Option<Vec<Vec<u32>>> {
 pub(crate) fn coarse_time() -> u64 {
     let time = rustix::time::clock_gettime(ClockId::RealtimeCoarse);
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+}
+
+/// The names of what is in a directory, but for those that are no text. The description of `directory` is one that
+/// nobody has read from.
+pub(super) fn file_names(directory: &File) -> rustix::io::Result<Vec<String>> {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut entries = RawDir::new(directory, &mut buffer);
+    let mut names = Vec::new();
+    while let Some(entry) = entries.next() {
+        if let Ok(name) = entry?.file_name().to_str() {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
 }

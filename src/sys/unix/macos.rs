@@ -188,3 +188,14 @@ pub(super) fn holders(_files: &[FileId]) -> Option<Vec<Vec<u32>>> {
 pub(crate) fn coarse_time() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
+
+/// The names of what is in a directory, but for those that are no text.
+pub(super) fn file_names(directory: &File) -> rustix::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        if let Ok(name) = entry?.file_name().to_str() {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}

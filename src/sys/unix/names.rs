@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::dirs::{self, ScopeDir, describe, permissions, user_id, with_locked};
@@ -27,7 +27,7 @@ use super::lock::{self, LIFE};
 use super::record::{DataPlace, Record};
 use super::{FileId, RangeLocks, Section, check_size_limit, os, set_inheritable, share_file, size_file};
 use crate::error::{Error, Result, Subject};
-use crate::map::{MapInfo, Rights, Scope};
+use crate::map::{MapInfo, MapName, Rights, Scope};
 use crate::sys::{Disposition, LockMode, Opened, Place, Request, name_hash};
 
 const SUFFIX: &str = ".map";
@@ -234,7 +234,9 @@ fn join(dir: &ScopeDir, place: &Place<'_>, living: Living, request: Request) -> 
             (file, 0)
         }
     };
-    set_inheritable(&file, request.inheritable)?;
+    if request.inheritable {
+        set_inheritable(&file, true)?;
+    }
     let file_name = file_name(place.name.text());
     let lock_file = open_file(dir, &file_name, writes).map_err(|e| failed(e.into()))?;
     if FileId::of(&lock_file).map_err(failed)? != living.id {
@@ -254,7 +256,9 @@ fn join(dir: &ScopeDir, place: &Place<'_>, living: Living, request: Request) -> 
 }
 
 fn hold_life(lock_file: &File, inheritable: bool, subject: &Subject) -> Result<()> {
-    set_inheritable(lock_file, inheritable)?;
+    if inheritable {
+        set_inheritable(lock_file, true)?;
+    }
     match lock::try_lock(lock_file, LIFE, LockMode::Shared) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::SharingViolation { subject: subject.clone() }),
@@ -288,7 +292,9 @@ fn create_new_file(dir: &ScopeDir, place: &Place<'_>, request: Request) -> Resul
         let lock_file = open_file(dir, &file_name, true).map_err(|e| dirs::io("open a file of", dir, e))?;
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode as _))
             .map_err(|e| dirs::io("set the mode of a file of", dir, e))?;
-        set_inheritable(&file, request.inheritable)?;
+        if request.inheritable {
+            set_inheritable(&file, true)?;
+        }
         hold_life(&lock_file, request.inheritable, &subject)?;
         Ok((id, lock_file))
     };
@@ -322,7 +328,7 @@ pub(super) fn open(place: Place<'_>, disposition: Disposition, request: Request)
     }
     let Some(first) =
         with_locked(place.name.scope(), place.directory, disposition != Disposition::OpenExisting, |dir| {
-            sweep(dir, &mut Vec::new());
+            sweep(dir, Some(place.name), &mut Vec::new());
             if let Some(done) = settle(dir, &place, disposition, request)? {
                 return Ok(Step::Done(done));
             }
@@ -427,7 +433,7 @@ pub(super) fn link(place: Place<'_>, file: &File, request: Request) -> Result<Na
     let path = super::path_of(file)?;
     let id = FileId::of(file).map_err(|e| Error::from_io("inspect", Subject::Path(path.clone()), e))?;
     let first = with_locked(place.name.scope(), place.directory, true, |dir| {
-        sweep(dir, &mut Vec::new());
+        sweep(dir, Some(place.name), &mut Vec::new());
         if let Some(done) = settle(dir, &place, Disposition::CreateNew, request)? {
             return Ok(Step::Done(done));
         }
@@ -450,13 +456,13 @@ pub(super) fn link(place: Place<'_>, file: &File, request: Request) -> Result<Na
 }
 
 /// Deletes leftovers of this user (for root in the global scope: of all users) and adds their names to `removed`. Under the
-/// directory's lock. What can't be looked at is left alone.
-fn sweep(dir: &ScopeDir, removed: &mut Vec<String>) {
-    let Ok(entries) = Dir::read_from(dir.file()) else { return };
-    for entry in entries.flatten() {
-        let Ok(name) = entry.file_name().to_str() else { continue };
+/// directory's lock. What can't be looked at is left alone, and so is `other`, which is looked up anyway.
+fn sweep(dir: &ScopeDir, other: Option<&MapName>, removed: &mut Vec<String>) {
+    let other = other.map(|other| file_name(other.text()));
+    for name in os::file_names(dir.file()).unwrap_or_default() {
+        let name = name.as_str();
         let is_new = name.starts_with(NEW);
-        if !is_new && !is_map_file(name.as_bytes()) {
+        if !is_new && !is_map_file(name.as_bytes()) || other.as_deref() == Some(name) {
             continue;
         }
         let Ok(stat) = rustix::fs::statat(dir.file(), name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
@@ -487,7 +493,7 @@ pub(crate) fn collect_garbage(scope: Scope, directory: Option<&Path>) -> Result<
     }
     let removed = with_locked(scope, directory, false, |dir| {
         let mut removed = Vec::new();
-        sweep(dir, &mut removed);
+        sweep(dir, None, &mut removed);
         Ok(removed)
     })?;
     Ok(removed.unwrap_or_default())
@@ -496,14 +502,12 @@ pub(crate) fn collect_garbage(scope: Scope, directory: Option<&Path>) -> Result<
 /// The living maps of a scope that this user may look at.
 pub(crate) fn list(scope: Scope, directory: Option<&Path>) -> Result<Vec<MapInfo>> {
     let found = with_locked(scope, directory, false, |dir| {
-        let entries = Dir::read_from(dir.file()).map_err(|e| dirs::io("list", dir, e))?;
         let mut found = Vec::new();
-        for entry in entries.flatten() {
-            if !is_map_file(entry.file_name().to_bytes()) {
+        for name in os::file_names(dir.file()).map_err(|e| dirs::io("list", dir, e))? {
+            if !is_map_file(name.as_bytes()) {
                 continue;
             }
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            let Ok(file) = open_file(dir, name, false) else { continue };
+            let Ok(file) = open_file(dir, &name, false) else { continue };
             let (Ok(metadata), Ok(Ok(record))) = (file.metadata(), Record::read(&file)) else { continue };
             if !metadata.is_file() || !lock::is_held(&file, LIFE).unwrap_or(false) {
                 continue;

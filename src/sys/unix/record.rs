@@ -99,11 +99,13 @@ impl Record {
 
     /// Reads and checks a record; `Err` says in what way it is not one.
     pub(super) fn read(file: &File) -> io::Result<Result<Self, &'static str>> {
-        let mut fixed = [0; FIXED];
-        match file.read_exact_at(&mut fixed, 0) {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(Err("it is too short")),
-            other => other?,
+        // Most records are shorter than this.
+        let mut start = [0; 512];
+        let there = file.read_at(&mut start, 0)?;
+        if there < FIXED {
+            return Ok(Err("it is too short"));
         }
+        let (fixed, rest_there) = start[..there].split_at(FIXED);
         let u32_at = |at: usize| u32::from_le_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
         if &fixed[..8] != MAGIC {
@@ -120,7 +122,10 @@ impl Record {
             return Ok(Err("the lengths in its record are impossible"));
         }
         let mut rest = vec![0; name_len + path_len];
-        match file.read_exact_at(&mut rest, FIXED as u64) {
+        let at_once = rest.len().min(rest_there.len());
+        let (first, more) = rest.split_at_mut(at_once);
+        first.copy_from_slice(&rest_there[..at_once]);
+        match file.read_exact_at(more, (FIXED + at_once) as u64) {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(Err("its record is cut short")),
             other => other?,
         }

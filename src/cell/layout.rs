@@ -223,7 +223,7 @@ impl Layout {
             && (3..=MAX_SLOTS).contains(&layout.slots)
             && u32_at(36) as usize == layout.slots - 2
             && layout.value_capacity > 0
-            && layout.slot_size % BLOCK == 0
+            && layout.slot_size.is_multiple_of(BLOCK)
             && layout
                 .value_capacity
                 .checked_add(TYPE_NAME_MAX as u64)

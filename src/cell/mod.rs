@@ -135,9 +135,10 @@ mod face {
         }
 
         fn attach(&self, map: MemoryMappedFile, create: bool) -> Result<Cell> {
-            let view = match map.create_view_accessor(0, 0) {
+            let ready = SLOTS_AT as u64;
+            let view = match map.create_sparse_accessor(ready, Access::ReadWrite) {
                 Err(Error::AccessDenied { .. }) if !create => {
-                    map.create_view_accessor_with(0, 0, Access::Read)?
+                    map.create_sparse_accessor(ready, Access::Read)?
                 }
                 other => other?,
             };

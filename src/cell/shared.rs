@@ -3,6 +3,7 @@
 //! The one place of the layer that touches shared memory. Sizes come from the layout, which was checked against
 //! the map when the cell was opened; a number read from shared memory is checked before it is used.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -41,6 +42,9 @@ pub(super) struct Shared {
     pub(super) durability: Durability,
     pub(super) secret: bool,
     idle: Mutex<Idle>,
+    /// How many bytes of each slot, from its start, are known to have memory in the view. It never gets less:
+    /// memory that is given back is there to be touched all the same.
+    ready: Box<[AtomicUsize]>,
 }
 
 #[derive(Debug, Default)]
@@ -125,7 +129,8 @@ impl Shared {
         secret: bool,
     ) -> Self {
         let can_write = view.can_write();
-        Self { map, view, layout, can_write, durability, secret, idle: Mutex::default() }
+        let ready = (0..layout.slots).map(|_| AtomicUsize::new(0)).collect();
+        Self { map, view, layout, can_write, durability, secret, idle: Mutex::default(), ready }
     }
 
     pub(super) fn subject(&self) -> Subject {
@@ -173,7 +178,7 @@ impl Shared {
         if length > self.layout.value_capacity || type_name_length > TYPE_NAME_MAX as u64 {
             return None;
         }
-        Some(Header {
+        let header = Header {
             length: length as usize,
             codec: codec as u32,
             type_name_length: type_name_length as usize,
@@ -181,7 +186,23 @@ impl Shared {
             written: load(Field::Written),
             expires: load(Field::Expires),
             flags: load(Field::Flags),
-        })
+        };
+        // A writer of this library takes memory before it writes a length.
+        self.is_ready(slot, header.total()).then_some(header)
+    }
+
+    /// Whether the first `len` bytes of a slot can be touched.
+    #[inline]
+    fn is_ready(&self, slot: usize, len: usize) -> bool {
+        let known = &self.ready[slot];
+        if len <= known.load(Ordering::Relaxed) {
+            return true;
+        }
+        let ready = self.view.has_memory(self.layout.slot_at(slot), len);
+        if ready {
+            known.fetch_max(len, Ordering::Relaxed);
+        }
+        ready
     }
 
     /// The first byte of a slot.
@@ -401,11 +422,17 @@ impl Shared {
         let extent = word.load(Ordering::Relaxed).min(self.layout.slot_size) / BLOCK * BLOCK;
         let start = self.layout.slot_at(slot) as u64;
         let need = need.next_multiple_of(BLOCK);
-        if extent > limit {
+        // The word is shared: what it says may be wrong.
+        let ready = self.is_ready(slot, need as usize);
+        if extent > limit && ready {
             word.store(limit, Ordering::Release);
             self.map.section().release(start + limit, extent - limit);
-        } else if need > extent {
-            self.map.section().reserve(start + extent, need - extent, self.map.subject())?;
+        } else if need > extent || !ready {
+            let from = if ready { extent } else { 0 };
+            self.map.section().reserve(start + from, need - from, self.map.subject())?;
+            if self.secret {
+                self.view.keep_secret()?;
+            }
             word.store(need, Ordering::Release);
             let touched = self.word(TOUCHED_AT);
             touched.fetch_max(slot as u64 + 1, Ordering::Relaxed);
@@ -524,8 +551,10 @@ impl Shared {
     fn wipe(&self, slot: usize) {
         let length =
             (self.field(slot, Field::Length).load(Ordering::Relaxed)).min(self.layout.value_capacity);
-        // SAFETY: within the slot, which lies within the view, which can be written by who took the slot.
-        unsafe { bytes::zero(self.slot_ptr(slot), length as usize) };
+        if self.is_ready(slot, length as usize) {
+            // SAFETY: within the slot, which lies within the view, which can be written by who took the slot.
+            unsafe { bytes::zero(self.slot_ptr(slot), length as usize) };
+        }
         self.field(slot, Field::Length).store(0, Ordering::Relaxed);
         self.field(slot, Field::Flags).store(FLAG_EMPTY, Ordering::Relaxed);
     }

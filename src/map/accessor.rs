@@ -286,7 +286,14 @@ impl ViewAccessor {
         Ok(unsafe { &*pointer })
     }
 
-    /// Keeps the view's pages out of swap and core dumps.
+    /// Whether a part of the view, which must lie within it, can be touched. Only parts of views from
+    /// `create_sparse_accessor` can't.
+    pub(crate) fn has_memory(&self, position: usize, len: usize) -> bool {
+        self.view.has_memory(position, len)
+    }
+
+    /// Keeps the pages out of swap and core dumps. Windows can do it only for those that have memory: there it
+    /// is to be called again when more have.
     pub(crate) fn keep_secret(&self) -> Result<()> {
         self.view.keep_secret()
     }

@@ -198,7 +198,19 @@ impl MemoryMappedFile {
         Ok(ViewAccessor::new(self.view(offset, size, access)?))
     }
 
+    /// Random access to the whole map, of which only the first `ready` bytes have memory for certain. The
+    /// caller touches no others but those for which [`has_memory`](ViewAccessor::has_memory) holds, or after
+    /// `Section::reserve`.
+    pub(crate) fn create_sparse_accessor(&self, ready: u64, access: Access) -> Result<ViewAccessor> {
+        Ok(ViewAccessor::new(self.view_with_memory(0, 0, access, ready)?))
+    }
+
     fn view(&self, offset: u64, size: u64, access: Access) -> Result<View> {
+        self.view_with_memory(offset, size, access, u64::MAX)
+    }
+
+    /// `ready`: how many bytes of the view must have memory.
+    fn view_with_memory(&self, offset: u64, size: u64, access: Access, ready: u64) -> Result<View> {
         if offset > self.capacity {
             return Err(Error::out_of_range(
                 "offset",
@@ -231,7 +243,8 @@ impl MemoryMappedFile {
                 ),
             ));
         }
-        let mapping = self.section.map(offset, addressable, access, &self.subject)?;
+        let mapping =
+            self.section.map(offset, addressable, ready.min(len) as usize, access, &self.subject)?;
         Ok(View::new(mapping, access, self.on_file))
     }
 

@@ -75,7 +75,12 @@ impl View {
         unsafe { bytes::zero(self.as_ptr().wrapping_add(at), len) }
     }
 
-    /// Keeps the view's pages out of swap and core dumps.
+    /// Whether a part of the view, which must lie within it, can be touched.
+    pub(super) fn has_memory(&self, at: usize, len: usize) -> bool {
+        self.mapping.has_memory(at, len)
+    }
+
+    /// Keeps the view's pages out of swap and core dumps, as the system can.
     pub(super) fn keep_secret(&self) -> Result<()> {
         self.mapping.keep_secret().map_err(|source| Error::Io {
             doing: format!(

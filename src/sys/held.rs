@@ -47,6 +47,13 @@ impl<T> HeldTable<T> {
         Ok(got)
     }
 
+    /// Has `look` see how this handle holds a lock, if it does; the table does not change meanwhile.
+    #[cfg(windows)]
+    pub(super) fn with<R>(&self, id: LockId, look: impl FnOnce(Option<(LockMode, &T)>) -> R) -> R {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        look(held.iter().find(|entry| entry.id == id).map(|entry| (entry.mode, &entry.taken)))
+    }
+
     /// Lets go of a lock once; the last time, `release` tells the system.
     pub(super) fn unlock(&self, id: LockId, release: impl FnOnce(T)) {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);

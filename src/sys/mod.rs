@@ -24,8 +24,8 @@ pub(crate) use unix::{
 mod windows;
 #[cfg(windows)]
 pub(crate) use windows::{
-    Mapping, Section, collect_garbage, file_access, grow_file, has_no_length, list, open_file, sleep_on,
-    wake_all,
+    Mapping, Section, collect_garbage, file_access, fork_generation, grow_file, has_no_length, list,
+    open_file, sleep_on, wake_all,
 };
 
 #[cfg(not(any(unix, windows)))]
@@ -41,7 +41,7 @@ pub(crate) struct Place<'a> {
     pub(crate) mode: Option<u32>,
     /// The user whose maps are accepted in the global scope, if not this one's.
     pub(crate) owner: Option<u32>,
-    /// The first bytes of a new map: there before its name is.
+    /// The first bytes of a new map: there before anybody else can have it open.
     pub(crate) head: &'a [u8],
 }
 

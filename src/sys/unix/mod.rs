@@ -90,8 +90,16 @@ impl Section {
         Ok(Self { file, data_offset: 0, hold, locks: RangeLocks::default() })
     }
 
-    /// Maps `len` bytes from `offset` of the map; both were checked against the capacity.
-    pub(crate) fn map(&self, offset: u64, len: usize, access: Access, subject: &Subject) -> Result<Mapping> {
+    /// Maps `len` bytes from `offset` of the map; both were checked against the capacity. How many of them are
+    /// to have memory at once does not matter here: a page gets it when it is touched.
+    pub(crate) fn map(
+        &self,
+        offset: u64,
+        len: usize,
+        _ready: usize,
+        access: Access,
+        subject: &Subject,
+    ) -> Result<Mapping> {
         if len == 0 {
             return Ok(Mapping { base: NonNull::dangling(), mapped: 0, skip: 0, len: 0 });
         }
@@ -169,8 +177,8 @@ impl Section {
         })
     }
 
-    /// Gives the memory of whole pages within `len` bytes from `offset` back to the system; they read as
-    /// zeroes after. A file system that can't do it keeps them.
+    /// Gives the memory of whole pages within `len` bytes from `offset` back to the system, as far as it takes
+    /// it. What they read as after is not defined.
     pub(crate) fn release(&self, offset: u64, len: u64) {
         let _ = os::release(&self.file, self.data_offset + offset, len);
     }
@@ -207,7 +215,14 @@ impl Mapping {
         self.skip
     }
 
-    /// Keeps the pages out of swap and, where the system can, out of core dumps.
+    /// Whether a part of the view can be touched: always, see [`Section::map`].
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) fn has_memory(&self, _at: usize, _len: usize) -> bool {
+        true
+    }
+
+    /// Keeps the pages out of swap and, where the system can, out of core dumps: those that have memory, and
+    /// where the system can (all but Windows) those that get it later.
     pub(crate) fn keep_secret(&self) -> io::Result<()> {
         if self.mapped == 0 {
             return Ok(());

@@ -10,8 +10,10 @@ use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use windows_sys::Wdk::Foundation::{NtQueryObject, ObjectBasicInformation};
 use windows_sys::Win32::Foundation::{
-    ERROR_ALREADY_EXISTS, ERROR_LOCK_VIOLATION, GetLastError, HANDLE, INVALID_HANDLE_VALUE, LocalFree,
+    ERROR_ACCESS_DENIED, ERROR_ALREADY_EXISTS, ERROR_FILE_NOT_FOUND, ERROR_LOCK_VIOLATION,
+    ERROR_WORKING_SET_QUOTA, GetLastError, HANDLE, INVALID_HANDLE_VALUE, LocalFree, RtlNtStatusToDosError,
     SetLastError,
 };
 use windows_sys::Win32::Security::Authorization::{
@@ -21,14 +23,19 @@ use windows_sys::Win32::Security::{
     GetTokenInformation, SECURITY_ATTRIBUTES, TOKEN_QUERY, TOKEN_USER, TokenUser,
 };
 use windows_sys::Win32::System::Memory::{
-    CreateFileMappingW, FILE_MAP_COPY, FILE_MAP_EXECUTE, FILE_MAP_READ, FILE_MAP_WRITE, FlushViewOfFile,
-    MEM_COMMIT, MEM_RESERVE, MEMORY_BASIC_INFORMATION, MEMORY_MAPPED_VIEW_ADDRESS, MapViewOfFile,
+    CreateFileMappingW, DiscardVirtualMemory, FILE_MAP_COPY, FILE_MAP_EXECUTE, FILE_MAP_READ, FILE_MAP_WRITE,
+    FlushViewOfFile, MEM_COMMIT, MEMORY_BASIC_INFORMATION, MEMORY_MAPPED_VIEW_ADDRESS, MapViewOfFile,
     OpenFileMappingW, PAGE_EXECUTE_READ, PAGE_EXECUTE_READWRITE, PAGE_READONLY, PAGE_READWRITE,
-    PAGE_WRITECOPY, SEC_COMMIT, SEC_RESERVE, UnmapViewOfFile, VirtualAlloc, VirtualQuery,
+    PAGE_WRITECOPY, SEC_COMMIT, SEC_RESERVE, UnmapViewOfFile, VirtualAlloc, VirtualLock, VirtualQuery,
 };
 use windows_sys::Win32::System::ProcessStatus::K32GetMappedFileNameW;
 use windows_sys::Win32::System::SystemInformation::{GetSystemInfo, SYSTEM_INFO};
-use windows_sys::Win32::System::Threading::{CreateEventW, GetCurrentProcess, OpenProcessToken};
+use windows_sys::Win32::System::Threading::{
+    CREATE_EVENT_MANUAL_RESET, CreateEventExW, EVENT_MODIFY_STATE, GetCurrentProcess,
+    GetProcessWorkingSetSize, OpenEventW, OpenProcessToken, SYNCHRONIZATION_SYNCHRONIZE,
+    SetProcessWorkingSetSize,
+};
+use windows_sys::Win32::System::WindowsProgramming::PUBLIC_OBJECT_BASIC_INFORMATION;
 
 use crate::map::Access;
 
@@ -87,6 +94,11 @@ impl Security {
     /// Nobody: whoever tries is told that access is denied, and so that the object exists.
     pub(super) fn nobody() -> io::Result<Self> {
         Self::from_text("D:P(D;;GA;;;WD)")
+    }
+
+    /// For the user of this process nothing but the right to change an event's state.
+    fn only_modify_state() -> io::Result<Self> {
+        Self::from_text(&format!("D:P(A;;{EVENT_MODIFY_STATE:#x};;;{})", user_sid()?))
     }
 
     /// From the security descriptor definition language.
@@ -230,19 +242,65 @@ pub(super) fn open_section(name: &[u16], rights: u32, inheritable: bool) -> io::
 /// Creates an event that nobody can open, and gives `None` where the name is taken. It is there as long as
 /// the handle is open: the kernel closes that when the process ends.
 pub(super) fn create_token(name: &[u16]) -> io::Result<Option<OwnedHandle>> {
-    use windows_sys::Win32::Foundation::ERROR_ACCESS_DENIED;
-    debug_assert!(name.ends_with(&[0]));
-    let security = Security::nobody()?;
-    let attributes = attributes(Some(&security), false);
-    forget_last_error();
-    // SAFETY: the name ends with a NUL; it, the attributes and the descriptor they point to outlive the call.
-    let handle = unsafe { CreateEventW(&raw const attributes, 1, 0, name.as_ptr()) };
-    let existed = existed();
-    match owned(handle) {
-        Ok(handle) => Ok((!existed).then_some(handle)),
+    match create_event(name, &Security::nobody()?) {
+        Ok((handle, existed)) => Ok((!existed).then_some(handle)),
         Err(e) if e.raw_os_error() == Some(ERROR_ACCESS_DENIED as i32) => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// Creates an event that this user can share by this call and nobody can open otherwise, or shares it. It is
+/// there as long as one of these handles is open.
+pub(super) fn share_token(name: &[u16]) -> io::Result<OwnedHandle> {
+    create_event(name, &Security::only_modify_state()?).map(|(handle, _)| handle)
+}
+
+/// With the right to change its state, which tokens have no use for. `true` where it was there.
+fn create_event(name: &[u16], security: &Security) -> io::Result<(OwnedHandle, bool)> {
+    debug_assert!(name.ends_with(&[0]));
+    let attributes = attributes(Some(security), false);
+    forget_last_error();
+    // SAFETY: the name ends with a NUL; it, the attributes and the descriptor they point to outlive the call.
+    let handle = unsafe {
+        CreateEventExW(&raw const attributes, name.as_ptr(), CREATE_EVENT_MANUAL_RESET, EVENT_MODIFY_STATE)
+    };
+    let existed = existed();
+    Ok((owned(handle)?, existed))
+}
+
+/// Whether somebody has a token of that name. Asks for a right that tokens grant nobody, so that asking keeps
+/// none alive.
+pub(super) fn token_exists(name: &[u16]) -> io::Result<bool> {
+    debug_assert!(name.ends_with(&[0]));
+    // SAFETY: the name ends with a NUL and outlives the call.
+    match owned(unsafe { OpenEventW(SYNCHRONIZATION_SYNCHRONIZE, 0, name.as_ptr()) }) {
+        Ok(_) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(ERROR_ACCESS_DENIED as i32) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(ERROR_FILE_NOT_FOUND as i32) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// How many handles to an object are open, in all processes.
+pub(super) fn handle_count(handle: &OwnedHandle) -> io::Result<u32> {
+    let mut info = PUBLIC_OBJECT_BASIC_INFORMATION::default();
+    // SAFETY: the handle is open as long as it is borrowed; the struct lives through the call, which fills it,
+    // and its size is given; the length used is not asked for.
+    let code = unsafe {
+        NtQueryObject(
+            handle.as_raw_handle(),
+            ObjectBasicInformation,
+            (&raw mut info).cast(),
+            size_of_val(&info) as u32,
+            ptr::null_mut(),
+        )
+    };
+    if code < 0 {
+        // SAFETY: turns one number into another.
+        let code = unsafe { RtlNtStatusToDosError(code) };
+        return Err(io::Error::from_raw_os_error(code as i32));
+    }
+    Ok(info.HandleCount)
 }
 
 /// The offsets at which views can start are multiples of this.
@@ -287,10 +345,11 @@ impl View {
         self.0
     }
 
-    /// The view's ranges of pages in equal state, in order: their sizes and states.
-    fn regions(&self) -> impl Iterator<Item = (usize, u32)> {
+    /// The view's ranges of pages in equal state from byte `at`, in order: where they start, their sizes and
+    /// states.
+    fn regions_from(&self, at: usize) -> impl Iterator<Item = (*mut u8, usize, u32)> {
         let base = self.0.as_ptr();
-        let mut at = base;
+        let mut at = base.wrapping_add(at);
         std::iter::from_fn(move || {
             let mut info = MEMORY_BASIC_INFORMATION::default();
             // SAFETY: fills the struct, whose size is given; any address may be asked about.
@@ -298,8 +357,12 @@ impl View {
             if filled == 0 || info.AllocationBase != base.cast() || info.RegionSize == 0 {
                 return None;
             }
-            at = at.wrapping_add(info.RegionSize);
-            Some((info.RegionSize, info.State))
+            // The region is told from the start of the page that was asked about.
+            let first = info.BaseAddress.cast::<u8>();
+            let skip = at.addr() - first.addr();
+            let found = (at, info.RegionSize - skip, info.State);
+            at = first.wrapping_add(info.RegionSize);
+            Some(found)
         })
     }
 }
@@ -314,18 +377,77 @@ impl Drop for View {
 
 /// Bytes in a view, in whole pages.
 pub(super) fn extent(view: &View) -> u64 {
-    view.regions().map(|(size, _)| size as u64).sum()
+    view.regions_from(0).map(|(_, size, _)| size as u64).sum()
 }
 
-/// Commits the first `len` bytes of a view, if some of them are only reserved.
-pub(super) fn commit(view: &View, len: usize, access: Access) -> io::Result<()> {
-    if view.regions().all(|(_, state)| state != MEM_RESERVE) {
+/// Commits `len` bytes from `at` of a view, where some of them are only reserved.
+pub(super) fn commit(view: &View, at: usize, len: usize, access: Access) -> io::Result<()> {
+    if is_committed(view, at, len) {
         return Ok(());
     }
+    let first = view.0.as_ptr().wrapping_add(at);
     // SAFETY: the range lies within the view, whose section this call fills with zeroed pages where it has
     // none and leaves as it is elsewhere; the protection is the one the view has.
-    let at = unsafe { VirtualAlloc(view.0.as_ptr().cast(), len, MEM_COMMIT, page_protection(access)) };
-    if at.is_null() { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let done = unsafe { VirtualAlloc(first.cast(), len, MEM_COMMIT, page_protection(access)) };
+    if done.is_null() { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether all of `len` bytes from `at` of a view have memory. A section's pages keep it as long as the section
+/// is there.
+pub(super) fn is_committed(view: &View, at: usize, len: usize) -> bool {
+    let mut covered = 0;
+    let whole = view.regions_from(at).take_while(|(_, _, state)| *state == MEM_COMMIT).any(|(_, size, _)| {
+        covered += size;
+        covered >= len
+    });
+    len == 0 || whole
+}
+
+/// Tells the system that the bytes of a view are not needed any more: they stay committed, and are what they
+/// were, or zero, after.
+pub(super) fn discard(view: &View, at: usize, len: usize) {
+    let first = view.0.as_ptr().wrapping_add(at);
+    // SAFETY: the range lies within the view; whoever asks for this counts on no byte of it. An error leaves
+    // the bytes as they are.
+    unsafe { DiscardVirtualMemory(first.cast(), len) };
+}
+
+/// Keeps the committed pages of a view in memory.
+pub(super) fn lock_committed(view: &View) -> io::Result<()> {
+    for (at, size, _) in view.regions_from(0).filter(|(.., state)| *state == MEM_COMMIT) {
+        if let Err(e) = lock_pages(at, size) {
+            if e.raw_os_error() != Some(ERROR_WORKING_SET_QUOTA as i32) {
+                return Err(e);
+            }
+            allow_locked(size)?;
+            lock_pages(at, size)?;
+        }
+    }
+    Ok(())
+}
+
+fn lock_pages(first: *mut u8, len: usize) -> io::Result<()> {
+    // SAFETY: locking changes nothing in the pages, and fails for those that are not there.
+    if unsafe { VirtualLock(first.cast(), len) } == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A process may lock a little less than the least that the system leaves it, 50 pages at first: raises that.
+fn allow_locked(len: usize) -> io::Result<()> {
+    /// What the system keeps for itself, and some more.
+    const REST: usize = 256 << 10;
+    let (mut least, mut most) = (0, 0);
+    // SAFETY: the pseudo-handle of this process is always valid.
+    let process = unsafe { GetCurrentProcess() };
+    // SAFETY: fills the two numbers, which live through the call.
+    if unsafe { GetProcessWorkingSetSize(process, &raw mut least, &raw mut most) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let more = len + REST;
+    // SAFETY: takes two numbers.
+    if unsafe { SetProcessWorkingSetSize(process, least + more, most + more) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// A path to the file that a view's section lies on; `None` for a section in memory.
@@ -348,12 +470,12 @@ pub(super) fn mapped_file(view: &View) -> Option<PathBuf> {
     })
 }
 
-/// Has the system write a view's changed pages to the file's cache or further.
-pub(super) fn flush_view(view: &View, len: usize) -> io::Result<()> {
+/// Has the system write the changed pages of a part of a view to the file's cache or further.
+pub(super) fn flush_view(view: &View, at: usize, len: usize) -> io::Result<()> {
     let mut pause = Duration::from_micros(50);
     loop {
         // SAFETY: the range is mapped as long as the view is borrowed.
-        if unsafe { FlushViewOfFile(view.0.as_ptr().cast(), len) } != 0 {
+        if unsafe { FlushViewOfFile(view.0.as_ptr().wrapping_add(at).cast(), len) } != 0 {
             return Ok(());
         }
         let error = io::Error::last_os_error();

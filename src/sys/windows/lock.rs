@@ -2,12 +2,15 @@
 //!
 //! - A map on a file: byte ranges of the file (`LockFileEx`) at 2⁶² and above, where no data and no other
 //!   program's locks are, under a handle that serves nothing else: such locks belong to a handle, and the
-//!   kernel lets go of them when it is closed.
+//!   kernel lets go of them when it is closed. Who holds a range can be asked only by trying to take it, and a
+//!   handle is in its own way: so a shared holder also takes a *seat*, one byte of many for that lock, and asks
+//!   for all seats but its own. Who asks holds what it asks for, for a moment.
 //! - A named map in memory: an event per lock, `Local\handover.lock.HASH.ID` (or `Global\`), whose *existence*
 //!   is the lock. Who creates it has the lock and lets go by closing it; others are told that they may not
 //!   open it, so that nobody keeps it alive by looking. A mutex would belong to a thread, which may end or
-//!   hand the lock's guard to another. There is no shared way to hold an event: shared holders of different
-//!   handles exclude each other.
+//!   hand the lock's guard to another. Shared holders have handles to another event, `HASH.ID.shared`. Whoever
+//!   takes the lock makes its own event first and looks for the other one then, so that of two that exclude
+//!   each other at least one sees the other's and lets go.
 //! - An anonymous map has one handle, and the table of locks held is enough.
 
 use std::fs::File;
@@ -15,6 +18,8 @@ use std::io;
 use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use windows_sys::Win32::Foundation::ERROR_LOCK_VIOLATION;
 use windows_sys::Win32::Storage::FileSystem::{
@@ -29,6 +34,12 @@ use crate::sys::held::HeldTable;
 use crate::sys::{LockId, LockMode, name_hash};
 
 const BASE: u64 = 1 << 62;
+
+/// How many seats the shared holders of a lock have.
+const SEATS: u64 = 1 << 40;
+
+/// How often a shared lock is tried, 1 ms apart: who asks about it is in the way for a moment.
+const TRIES: u32 = 5;
 
 /// The locks of one section.
 #[derive(Debug)]
@@ -53,7 +64,8 @@ enum Means {
 enum Taken {
     Nothing,
     Event(OwnedHandle),
-    Range,
+    /// With the seat of a shared holder.
+    Range(Option<u64>),
 }
 
 impl SectionLocks {
@@ -84,14 +96,42 @@ impl SectionLocks {
     pub(super) fn try_lock(&self, mapped: Option<&File>, id: LockId, mode: LockMode) -> Result<bool> {
         self.held.try_lock(id, mode, || match &self.means {
             Means::Table => Ok(Some(Taken::Nothing)),
-            Means::Events(prefix) => kernel::create_token(&kernel::wide(&format!("{prefix}.{}", id.0)))
+            Means::Events(prefix) => take_event(&tokens(prefix, id), mode)
                 .map(|event| event.map(Taken::Event))
                 .map_err(|e| Error::Io { doing: "lock a map".to_owned(), source: e }),
-            Means::Ranges { path, file } => {
+            Means::Ranges { path, file } => take_range(lock_file(file, mapped, path.as_ref())?, id, mode)
+                .map_err(|e| Error::Io { doing: "lock a map's file".to_owned(), source: e }),
+        })
+    }
+
+    /// Whether another handle than this one holds the lock in any way.
+    pub(super) fn is_held_elsewhere(&self, mapped: Option<&File>, id: LockId) -> Result<bool> {
+        let failed = |e| Error::Io { doing: "ask who holds a lock".to_owned(), source: e };
+        self.held.with(id, |own| match (own, &self.means) {
+            (Some((LockMode::Exclusive, _)), _) | (_, Means::Table) => Ok(false),
+            (Some((_, Taken::Event(event))), _) => {
+                kernel::handle_count(event).map(|count| count > 1).map_err(failed)
+            }
+            (_, Means::Events(prefix)) => {
+                let (exclusive, shared) = tokens(prefix, id);
+                let exists = |name| kernel::token_exists(name).map_err(failed);
+                Ok(exists(&exclusive)? || exists(&shared)?)
+            }
+            (own, Means::Ranges { path, file }) => {
                 let file = lock_file(file, mapped, path.as_ref())?;
-                let got = lock_range(file, id, mode)
-                    .map_err(|e| Error::Io { doing: "lock a map's file".to_owned(), source: e })?;
-                Ok(got.then_some(Taken::Range))
+                match own {
+                    Some((_, Taken::Range(Some(own)))) => {
+                        let first = seat_at(id, 0);
+                        let others = [(first, *own), (first + *own + 1, SEATS - *own - 1)];
+                        for (at, len) in others.into_iter().filter(|(_, len)| *len > 0) {
+                            if is_range_held(file, at, len).map_err(failed)? {
+                                return Ok(true);
+                            }
+                        }
+                        Ok(false)
+                    }
+                    _ => is_range_held(file, BASE + id.0, 1).map_err(failed),
+                }
             }
         })
     }
@@ -99,9 +139,12 @@ impl SectionLocks {
     pub(super) fn unlock(&self, id: LockId) {
         self.held.unlock(id, |taken| match (taken, &self.means) {
             (Taken::Event(event), _) => drop(event),
-            (Taken::Range, Means::Ranges { file, .. }) => {
+            (Taken::Range(seat), Means::Ranges { file, .. }) => {
                 if let Some(file) = file.get() {
-                    unlock_range(file, id);
+                    if let Some(seat) = seat {
+                        unlock_range(file, seat_at(id, seat), 1);
+                    }
+                    unlock_range(file, BASE + id.0, 1);
                 }
             }
             _ => {}
@@ -129,9 +172,60 @@ fn lock_file<'a>(
     Ok(cell.get_or_init(|| file))
 }
 
-/// The first byte of a lock's range, in the form that the calls want.
-fn range(id: LockId) -> OVERLAPPED {
+/// The names of the events that say that a lock is held exclusively, and shared.
+fn tokens(prefix: &str, id: LockId) -> (Vec<u16>, Vec<u16>) {
+    let name = format!("{prefix}.{}", id.0);
+    (kernel::wide(&name), kernel::wide(&format!("{name}.shared")))
+}
+
+fn take_event((exclusive, shared): &(Vec<u16>, Vec<u16>), mode: LockMode) -> io::Result<Option<OwnedHandle>> {
+    let (own, other) = match mode {
+        LockMode::Shared => (Some(kernel::share_token(shared)?), exclusive),
+        LockMode::Exclusive => (kernel::create_token(exclusive)?, shared),
+    };
+    match own {
+        Some(own) if !kernel::token_exists(other)? => Ok(Some(own)),
+        _ => Ok(None),
+    }
+}
+
+fn take_range(file: &File, id: LockId, mode: LockMode) -> io::Result<Option<Taken>> {
     let at = BASE + id.0;
+    if mode == LockMode::Exclusive {
+        return Ok(lock_range(file, at, 1, mode)?.then_some(Taken::Range(None)));
+    }
+    for again in 0..TRIES {
+        if again > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if lock_range(file, at, 1, mode)? {
+            let seat = any_seat();
+            match lock_range(file, seat_at(id, seat), 1, LockMode::Exclusive) {
+                Ok(true) => return Ok(Some(Taken::Range(Some(seat)))),
+                other => {
+                    unlock_range(file, at, 1);
+                    other?;
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The byte of a seat. The seats of different locks lie apart: there are less than 2²⁰ locks.
+fn seat_at(id: LockId, seat: u64) -> u64 {
+    BASE + (id.0 + 1) * SEATS + seat
+}
+
+/// A seat that hardly anybody else has: from this process's number, and counted within it.
+fn any_seat() -> u64 {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    (u64::from(std::process::id()) << 8 | count & 0xFF) % SEATS
+}
+
+/// A range's first byte, in the form that the calls want.
+fn range(at: u64) -> OVERLAPPED {
     OVERLAPPED {
         Anonymous: OVERLAPPED_0 {
             Anonymous: OVERLAPPED_0_0 { Offset: at as u32, OffsetHigh: (at >> 32) as u32 },
@@ -140,8 +234,8 @@ fn range(id: LockId) -> OVERLAPPED {
     }
 }
 
-fn lock_range(file: &File, id: LockId, mode: LockMode) -> io::Result<bool> {
-    let mut range = range(id);
+fn lock_range(file: &File, at: u64, len: u64, mode: LockMode) -> io::Result<bool> {
+    let mut range = range(at);
     let flags = LOCKFILE_FAIL_IMMEDIATELY
         | match mode {
             LockMode::Shared => 0,
@@ -149,7 +243,9 @@ fn lock_range(file: &File, id: LockId, mode: LockMode) -> io::Result<bool> {
         };
     // SAFETY: the handle is open as long as `file` is borrowed and was opened for calls that wait, so that
     // the kernel is done with `range` when the call returns.
-    if unsafe { LockFileEx(file.as_raw_handle(), flags, 0, 1, 0, &raw mut range) } != 0 {
+    let got =
+        unsafe { LockFileEx(file.as_raw_handle(), flags, 0, len as u32, (len >> 32) as u32, &raw mut range) };
+    if got != 0 {
         return Ok(true);
     }
     let error = io::Error::last_os_error();
@@ -159,8 +255,17 @@ fn lock_range(file: &File, id: LockId, mode: LockMode) -> io::Result<bool> {
     }
 }
 
-fn unlock_range(file: &File, id: LockId) {
-    let mut range = range(id);
+fn unlock_range(file: &File, at: u64, len: u64) {
+    let mut range = range(at);
     // SAFETY: as for LockFileEx. An unlock of a range that is held can't fail.
-    unsafe { UnlockFileEx(file.as_raw_handle(), 0, 1, 0, &raw mut range) };
+    unsafe { UnlockFileEx(file.as_raw_handle(), 0, len as u32, (len >> 32) as u32, &raw mut range) };
+}
+
+/// Whether a lock lies in a range, which must not be this handle's.
+fn is_range_held(file: &File, at: u64, len: u64) -> io::Result<bool> {
+    let free = lock_range(file, at, len, LockMode::Exclusive)?;
+    if free {
+        unlock_range(file, at, len);
+    }
+    Ok(!free)
 }

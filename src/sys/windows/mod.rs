@@ -15,7 +15,9 @@ use std::fs::File;
 use std::io;
 use std::os::windows::io::OwnedHandle;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_COMMITMENT_LIMIT, ERROR_DISK_FULL, ERROR_FILE_NOT_FOUND,
@@ -29,11 +31,17 @@ use self::kernel::{NewSection, Security, View};
 use self::lock::SectionLocks;
 use super::{Disposition, LockId, LockMode, Opened, Place, Request};
 use crate::error::{Error, Result, Subject};
-use crate::map::{Access, MapInfo, Scope};
+use crate::map::{Access, MapInfo, Scope, bytes};
 
 /// How often [`Section::named`] goes from opening to creating and back. A round fails only when another
 /// process creates or lets go of the name at that very moment.
 const ROUNDS: u32 = 1000;
+
+/// Held by who creates a map whose first bytes are given, until they are there.
+const BIRTH: LockId = LockId(0);
+
+/// How long opening waits for a creator that is writing a map's first bytes.
+const BIRTH_LIMIT: Duration = Duration::from_secs(10);
 
 /// Something that can be mapped.
 #[derive(Debug)]
@@ -68,10 +76,21 @@ impl Section {
         for _ in 0..ROUNDS {
             if disposition != Disposition::CreateNew {
                 match kernel::open_section(&name, request.rights.bits(), request.inheritable) {
-                    Ok(handle) => return Self::opened(handle, &name, &place),
+                    Ok(handle) => {
+                        wait_until_born(&place)?;
+                        return Self::opened(handle, &name, &place);
+                    }
                     Err(e) if is(&e, ERROR_FILE_NOT_FOUND) && disposition == Disposition::CreateOrOpen => {}
                     Err(e) => return Err(refused("open", &subject, 0, e)),
                 }
+            }
+            // The name is there before the head can be written: openers wait for this lock.
+            let birth = (!place.head.is_empty()).then(|| SectionLocks::of_name(place.name));
+            if let Some(birth) = &birth
+                && !birth.try_lock(None, BIRTH, LockMode::Exclusive)?
+            {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
             }
             let created = kernel::create_section(&NewSection {
                 file: None,
@@ -86,6 +105,9 @@ impl Section {
                 Ok((handle, false)) => {
                     let locks = SectionLocks::of_name(place.name);
                     let section = Self { handle, file: None, on_file: false, locks };
+                    if birth.is_some() {
+                        section.write_head(place.head, &subject)?;
+                    }
                     return Ok(Opened {
                         section,
                         capacity: request.capacity,
@@ -162,12 +184,20 @@ impl Section {
     }
 
     /// Maps `len` bytes from `offset` of the map; both were checked against the capacity.
-    pub(crate) fn map(&self, offset: u64, len: usize, access: Access, subject: &Subject) -> Result<Mapping> {
+    /// The first `ready` of them have memory after, the rest only where something took it: see
+    /// [`reserve`](Self::reserve).
+    pub(crate) fn map(
+        &self,
+        offset: u64,
+        len: usize,
+        ready: usize,
+        access: Access,
+        subject: &Subject,
+    ) -> Result<Mapping> {
         if len == 0 {
-            return Ok(Mapping { view: None, mapped: 0, skip: 0, len: 0, file: Weak::new() });
+            return Ok(Mapping { view: None, skip: 0, len: 0, file: Weak::new() });
         }
         let skip = (offset % kernel::view_alignment()) as usize;
-        let mapped = len + skip;
         let failed = |e: io::Error| match e.raw_os_error().map(|code| code as u32) {
             // The second is what the kernel says where the section's own protection forbids the view.
             Some(ERROR_ACCESS_DENIED | ERROR_INVALID_PARAMETER) => Error::denied(
@@ -181,16 +211,20 @@ impl Section {
             },
             _ => refused("map", subject, len as u64, e),
         };
-        let view = View::new(&self.handle, access, offset - skip as u64, mapped).map_err(failed)?;
+        let view = View::new(&self.handle, access, offset - skip as u64, skip + len).map_err(failed)?;
         if !self.on_file {
             // Pages whose allocation was delayed are allocated now, as .NET does it.
-            kernel::commit(&view, mapped, access)
-                .map_err(|e| refused("allocate the pages of a view of", subject, len as u64, e))?;
+            kernel::commit(&view, 0, skip + ready, access)
+                .map_err(|e| refused("allocate the pages of a view of", subject, ready as u64, e))?;
         }
         let file =
             self.file.as_ref().filter(|_| access.writes_shared()).map_or_else(Weak::new, Arc::downgrade);
-        Ok(Mapping { view: Some(view), mapped, skip, len, file })
+        Ok(Mapping { view: Some(view), skip, len, file })
     }
+
+    /// Nothing to let go of: the file is closed with the section's handle, whatever views there are.
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) fn stop_sharing_file(&self) {}
 
     /// Whether the bytes lie in a file of the user's.
     pub(crate) fn is_on_file(&self) -> bool {
@@ -206,6 +240,59 @@ impl Section {
     pub(crate) fn unlock(&self, id: LockId) {
         self.locks.unlock(id);
     }
+
+    /// Whether another handle than this one holds the lock in any way.
+    pub(crate) fn is_locked_elsewhere(&self, id: LockId) -> Result<bool> {
+        self.locks.is_held_elsewhere(self.file.as_deref(), id)
+    }
+
+    /// Takes memory for `len` bytes from `offset` of the map, in all its views, so that writing to them can't
+    /// fail. Where there was none they are zero after. A file has its disk space from when it was sized.
+    pub(crate) fn reserve(&self, offset: u64, len: u64, subject: &Subject) -> Result<()> {
+        let failed = |e| refused("allocate pages of", subject, len, e);
+        match self.part(offset, len).map_err(failed)? {
+            Some((view, skip)) => {
+                kernel::commit(&view, skip, len as usize, Access::ReadWrite).map_err(failed)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Lets the system drop what `len` bytes from `offset` of the map hold; what they read as after is not
+    /// defined. The pages stay taken, which is all the same to views that touch them: sections in memory can't
+    /// give a page back.
+    pub(crate) fn release(&self, offset: u64, len: u64) {
+        if let Ok(Some((view, skip))) = self.part(offset, len) {
+            kernel::discard(&view, skip, len as usize);
+        }
+    }
+
+    /// A view of its own of a part of a section in memory, and where in it the part starts. The kernel's calls
+    /// about memory take addresses, and pages belong to the section, so that any view serves.
+    fn part(&self, offset: u64, len: u64) -> io::Result<Option<(View, usize)>> {
+        if self.on_file || len == 0 {
+            return Ok(None);
+        }
+        let skip = (offset % kernel::view_alignment()) as usize;
+        let view = View::new(&self.handle, Access::ReadWrite, offset - skip as u64, skip + len as usize)?;
+        Ok(Some((view, skip)))
+    }
+
+    /// Writes the first bytes of a section that has just been created, the first eight last: where they are
+    /// there, the others are.
+    fn write_head(&self, head: &[u8], subject: &Subject) -> Result<()> {
+        const FIRST: usize = 8;
+        let mapping = self.map(0, head.len(), head.len(), Access::ReadWrite, subject)?;
+        let at = mapping.as_ptr();
+        let (first, rest) = head.split_at(head.len().min(FIRST));
+        // SAFETY: the mapping is `head.len()` bytes long, has memory, can be written, and lives until this
+        // returns; shared memory is accessed with atomic operations only.
+        unsafe { bytes::store(at.wrapping_add(first.len()), rest) };
+        fence(Ordering::SeqCst);
+        // SAFETY: as above.
+        unsafe { bytes::store(at, first) };
+        Ok(())
+    }
 }
 
 /// Memory mapped into this process, unmapped on drop.
@@ -213,7 +300,6 @@ impl Section {
 pub(crate) struct Mapping {
     /// `None` for a mapping of zero bytes.
     view: Option<View>,
-    mapped: usize,
     skip: usize,
     len: usize,
     /// Written through to the disk by a flush while the map is there. Not kept open: closing the map closes
@@ -239,16 +325,50 @@ impl Mapping {
         self.skip
     }
 
-    /// Has the system write changed pages to the file, and waits for it: for the disk while the map is open,
-    /// else (and for a map opened by its name, which has no handle to the file) for the system's cache.
-    pub(crate) fn flush(&self) -> io::Result<()> {
-        let Some(view) = &self.view else { return Ok(()) };
-        kernel::flush_view(view, self.mapped)?;
-        match self.file.upgrade() {
+    /// Whether a part of the view, which must lie within it, can be touched. What can, can until the view goes.
+    pub(crate) fn has_memory(&self, at: usize, len: usize) -> bool {
+        debug_assert!(at <= self.len && len <= self.len - at);
+        self.view.as_ref().is_none_or(|view| kernel::is_committed(view, self.skip + at, len))
+    }
+
+    /// Keeps the pages that have memory out of swap. The system has no way to leave them out of dumps.
+    pub(crate) fn keep_secret(&self) -> io::Result<()> {
+        self.view.as_ref().map_or(Ok(()), kernel::lock_committed)
+    }
+
+    /// Has the system write changed bytes of a part of the view to the file, and with `wait` waits for it: for
+    /// the disk while the map is open, else (and for a map opened by its name, which has no handle to the
+    /// file) for the system's cache.
+    pub(crate) fn flush(&self, at: usize, len: usize, wait: bool) -> io::Result<()> {
+        debug_assert!(at <= self.len && len <= self.len - at);
+        let Some(view) = self.view.as_ref().filter(|_| len > 0) else { return Ok(()) };
+        kernel::flush_view(view, self.skip + at, len)?;
+        match self.file.upgrade().filter(|_| wait) {
             Some(file) => file.sync_all(),
             None => Ok(()),
         }
     }
+}
+
+/// Sleeps while `word` is `expected`, `limit` at most; may return early.
+///
+/// The system's wait on an address (`WaitOnAddress`) does not reach other processes. This looks again after
+/// 50 µs, then ever less often, down to every 2 ms.
+pub(crate) fn sleep_on(word: &AtomicU32, expected: u32, limit: Duration) {
+    let start = Instant::now();
+    let mut pause = Duration::from_micros(50);
+    while word.load(Ordering::Acquire) == expected && start.elapsed() < limit {
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(2));
+    }
+}
+
+/// Nobody sleeps in the system: see [`sleep_on`].
+pub(crate) fn wake_all(_word: &AtomicU32) {}
+
+/// Processes don't fork here.
+pub(crate) const fn fork_generation() -> u32 {
+    0
 }
 
 /// The living maps of a scope: the kernel's directories of names don't tell which are maps of this library.
@@ -262,6 +382,16 @@ pub(crate) fn list(_scope: Scope, _directory: Option<&Path>) -> Result<Vec<MapIn
 #[expect(clippy::unnecessary_wraps, reason = "the same signature on every system")]
 pub(crate) fn collect_garbage(_scope: Scope, _directory: Option<&Path>) -> Result<Vec<String>> {
     Ok(Vec::new())
+}
+
+/// Waits for a creator that is about to write the map's first bytes. One that dies lets go of the lock.
+fn wait_until_born(place: &Place<'_>) -> Result<()> {
+    let locks = SectionLocks::of_name(place.name);
+    super::poll(
+        BIRTH_LIMIT,
+        || format!("{}: the process that creates it seems to be stopped", place.name.subject()),
+        || Ok((!locks.is_held_elsewhere(None, BIRTH)?).then_some(())),
+    )
 }
 
 /// The kernel's prefix for a scope.

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::kernel;
+use crate::cell::{Cell, CellOptions, Durability};
 use crate::error::ErrorKind;
 use crate::map::{Access, MapName, MapOptions, MemoryMappedFile, OpenMode, Rights, Scope};
 use crate::sys::{Disposition, LockId, LockMode, Opened, Place, Request, Section};
@@ -27,7 +28,7 @@ fn request(capacity: u64) -> Request {
 
 fn open(name: &str, disposition: Disposition) -> crate::Result<Opened> {
     let name = MapName::parse(name, None)?;
-    let place = Place { name: &name, directory: None, mode: None, owner: None };
+    let place = Place { name: &name, directory: None, mode: None, owner: None, head: &[] };
     Section::named(place, disposition, request(5000))
 }
 
@@ -93,6 +94,37 @@ fn child() {
             let opened = open(&name, Disposition::OpenExisting).unwrap();
             assert!(opened.section.try_lock(LockId::VALUE, LockMode::Exclusive).unwrap());
             stay();
+        }
+        "lock shared" => {
+            let opened = open(&name, Disposition::OpenExisting).unwrap();
+            assert!(opened.section.try_lock(LockId(17), LockMode::Shared).unwrap());
+            stay();
+        }
+        "write cell" => {
+            let cell = cell(&name);
+            let mut writer = cell.writer_timeout(LIMIT).unwrap();
+            for version in 1..=100u8 {
+                assert_eq!(writer.publish(&vec![version; 100_000]).unwrap(), u64::from(version));
+            }
+            stay();
+        }
+        "write half" => {
+            let cell = cell(&name);
+            let mut writer = cell.writer_timeout(LIMIT).unwrap();
+            let _ = writer.publish_with(100_000, |buffer| {
+                buffer.write_all(&[0xEE; 50_000]).unwrap();
+                stay();
+                Ok(())
+            });
+        }
+        "make cells" => {
+            stay();
+            for round in 0..ROUNDS {
+                let cell = cell(&format!("{name}-{round}"));
+                cell.writer_timeout(LIMIT).unwrap().publish(b"made").unwrap();
+                println!("\nround");
+                std::io::stdin().read_line(&mut String::new()).unwrap();
+            }
         }
         other => panic!("no task {other}"),
     }
@@ -215,13 +247,13 @@ fn the_kernel_refuses_what_a_handle_has_no_right_to() {
     let name = name("rights");
     let _map = MemoryMappedFile::create_new(&name, 4096).unwrap();
     let name = MapName::parse(&name, None).unwrap();
-    let place = Place { name: &name, directory: None, mode: None, owner: None };
+    let place = Place { name: &name, directory: None, mode: None, owner: None, head: &[] };
     let mut wish = request(0);
     wish.rights = Rights::READ | Rights::READ_PERMISSIONS;
     let opened = Section::named(place, Disposition::OpenExisting, wish).unwrap();
-    let refused = opened.section.map(0, 10, Access::ReadWrite, &name.subject()).unwrap_err();
+    let refused = opened.section.map(0, 10, 10, Access::ReadWrite, &name.subject()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::AccessDenied, "{refused}");
-    assert!(opened.section.map(0, 10, Access::Read, &name.subject()).is_ok());
+    assert!(opened.section.map(0, 10, 10, Access::Read, &name.subject()).is_ok());
     // Rights that are good for no view open all the same.
     wish.rights = Rights::DELETE;
     let opened = Section::named(place, Disposition::OpenExisting, wish).unwrap();
@@ -293,6 +325,206 @@ fn what_windows_lacks_is_said() {
     }
     assert_eq!(crate::map::list(Scope::User, None).unwrap_err().kind(), ErrorKind::Unsupported);
     assert!(crate::map::collect_garbage(Scope::User, None).unwrap().is_empty());
+}
+
+const LIMIT: Duration = Duration::from_secs(10);
+const ROUNDS: u32 = 100;
+
+/// For values that, all slots together, have more address space than machines have memory.
+fn cell(name: &str) -> Cell {
+    CellOptions::new().create_named(name, 16 << 30, &MapOptions::new()).unwrap()
+}
+
+#[test]
+fn a_cell_hands_over_and_survives_its_writer() {
+    let name = name("cell");
+    let other = Other::start("write cell", &name);
+    let map = MemoryMappedFile::open_existing(&name).unwrap();
+    let cell = Cell::open(map).unwrap();
+    let mut reader = cell.reader();
+    assert_eq!(reader.load().unwrap().unwrap().to_vec().unwrap().as_slice(), [100; 100_000]);
+    let value = cell.copy().unwrap().unwrap();
+    assert_eq!((value.version, value.bytes.as_slice()), (100, [100; 100_000].as_slice()));
+    let read_only = MapOptions::new().access(Access::Read).rights(Rights::READ).open_existing(&name).unwrap();
+    let read_only = Cell::open(read_only).unwrap();
+    assert_eq!(read_only.copy().unwrap().unwrap().version, 100);
+    let info = cell.info().unwrap();
+    assert!(info.has_writer && info.reserved < 1 << 20, "{info:?}");
+    assert!(cell.try_writer().unwrap().is_none());
+    other.kill();
+    // Nobody is left who wrote; a try at writing counts as having written.
+    assert!(!read_only.info().unwrap().has_writer || cell.can_write());
+    let mut writer = cell.writer_timeout(LIMIT).unwrap();
+    assert_eq!(writer.publish(b"next").unwrap(), 101);
+    drop(writer);
+
+    let other = Other::start("write half", &name);
+    assert!(cell.try_writer().unwrap().is_none());
+    assert!(cell.info().unwrap().has_writer);
+    other.kill();
+    assert_eq!(reader.load().unwrap().unwrap().to_vec().unwrap().as_slice(), b"next");
+    assert_eq!(cell.writer_timeout(LIMIT).unwrap().publish(&vec![7; 1 << 20]).unwrap(), 102);
+    assert!(!cell.info().unwrap().has_writer);
+    assert_eq!(reader.load().unwrap().unwrap().to_vec().unwrap().as_slice(), [7; 1 << 20]);
+}
+
+#[test]
+fn a_waiter_learns_of_versions_and_of_the_last_writers_end() {
+    let name = name("wait");
+    let cell = cell(&name);
+    let other = Other::start("write half", &name);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| cell.wait_newer_while_written(0, LIMIT).unwrap());
+        std::thread::sleep(Duration::from_millis(50));
+        other.end();
+        assert_eq!(waiter.join().unwrap(), Some(1));
+    });
+    let other = Other::start("write half", &name);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| cell.wait_newer_while_written(1, LIMIT).unwrap());
+        std::thread::sleep(Duration::from_millis(50));
+        other.kill();
+        assert_eq!(waiter.join().unwrap(), None);
+    });
+}
+
+#[test]
+fn a_cell_is_whole_for_who_opens_it_while_it_is_made() {
+    let name = name("birth");
+    let mut other = Other::start("make cells", &name);
+    for round in 0..ROUNDS {
+        // Both make it at the same time.
+        writeln!(other.process.stdin.as_mut().unwrap()).unwrap();
+        let mine = cell(&format!("{name}-{round}"));
+        mine.writer_timeout(LIMIT).unwrap().publish(b"mine").unwrap();
+        other.wait_for("round");
+        assert_eq!((mine.version(), mine.capacity()), (2, 16 << 30));
+    }
+    other.end();
+}
+
+#[test]
+fn what_a_broken_writer_says_of_memory_is_not_believed() {
+    let name = name("broken");
+    let cell = cell(&name);
+    cell.try_writer().unwrap().unwrap().publish(b"value").unwrap();
+    let slot = (0..3u64).find(|slot| {
+        let header = 8192 + slot * 64;
+        let map = MemoryMappedFile::open_existing(&name).unwrap();
+        let head = map.create_view_accessor(0, 16_384).unwrap();
+        let current = head.read::<u64>(header).unwrap() == 1;
+        if current {
+            head.write(header + 8, 1u64 << 33).unwrap();
+        }
+        // Memory is said to be there where none is.
+        head.write(header + 48, 1u64 << 33).unwrap();
+        current
+    });
+    assert!(slot.is_some());
+    assert_eq!(cell.copy().unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(cell.reader().load().unwrap_err().kind(), ErrorKind::Corrupt);
+    let mut writer = cell.try_writer().unwrap().unwrap();
+    for _ in 0..5 {
+        writer.publish(&[5; 70_000]).unwrap();
+    }
+    assert_eq!(cell.copy().unwrap().unwrap().bytes.as_slice(), [5; 70_000]);
+}
+
+#[test]
+fn secrets_stay_in_memory() {
+    let options = CellOptions::new();
+    let secret = options.secret(true).create_named(&name("secret"), 1 << 30, &MapOptions::new()).unwrap();
+    let mut writer = secret.try_writer().unwrap().unwrap();
+    for size in [10, 2 << 20, 10] {
+        writer.publish(&vec![1; size]).unwrap();
+        assert_eq!(secret.copy().unwrap().unwrap().bytes.len(), size);
+    }
+}
+
+#[test]
+fn memory_is_taken_where_it_is_asked_for_and_seen_in_all_views() {
+    let name = name("sparse");
+    let map = MapOptions::new().delay_allocate_pages(true).create_new(&name, 1 << 40).unwrap();
+    let other = MemoryMappedFile::open_existing(&name).unwrap();
+    let view = map.create_sparse_accessor(1, Access::ReadWrite).unwrap();
+    let seen = other.create_sparse_accessor(0, Access::Read).unwrap();
+    let at = 300_000_000_000;
+    assert!(seen.has_memory(0, 4096));
+    assert!(!seen.has_memory(0, 4097));
+    assert!(!seen.has_memory(at, 1));
+    map.section().reserve(at as u64, 100_000, map.subject()).unwrap();
+    assert!(view.has_memory(at, 100_000) && seen.has_memory(at + 1, 99_999));
+    assert!(!seen.has_memory(at - 4096, 5000) && !seen.has_memory(at, 110_000));
+    view.write(at as u64 + 50_000, 3u8).unwrap();
+    assert_eq!(seen.read::<u8>(at as u64 + 50_000).unwrap(), 3);
+    assert_eq!(seen.read::<u8>(at as u64 + 99_999).unwrap(), 0);
+    // What was given back can be touched and taken again.
+    map.section().release(at as u64, 100_000);
+    map.section().reserve(at as u64, 100_000, map.subject()).unwrap();
+    view.write(at as u64 + 50_000, 4u8).unwrap();
+    assert_eq!(seen.read::<u8>(at as u64 + 50_000).unwrap(), 4);
+}
+
+#[test]
+fn handles_share_locks_and_know_of_each_other() {
+    let folder = temporary("shared");
+    let memory = name("shared");
+    let file = name("shared-file");
+    let in_memory = MemoryMappedFile::create_new(&memory, 5000).unwrap();
+    let on_file = MapOptions::new()
+        .open_mode(OpenMode::OpenOrCreate)
+        .map_name(&file)
+        .create_from_file(folder.join("map"), 5000)
+        .unwrap();
+    let id = LockId(17);
+    for (name, map) in [(&memory, &in_memory), (&file, &on_file)] {
+        let first = map.section();
+        let second = open(name, Disposition::OpenExisting).unwrap().section;
+        let held = || [first, &second].map(|section| section.is_locked_elsewhere(id).unwrap());
+        assert_eq!(held(), [false, false]);
+        assert!(first.try_lock(id, LockMode::Shared).unwrap());
+        assert_eq!(held(), [false, true]);
+        assert!(second.try_lock(id, LockMode::Shared).unwrap());
+        assert_eq!(held(), [true, true]);
+        first.unlock(id);
+        assert_eq!(held(), [true, false]);
+        assert!(!first.try_lock(id, LockMode::Exclusive).unwrap());
+        second.unlock(id);
+        assert_eq!(held(), [false, false]);
+        assert!(first.try_lock(id, LockMode::Exclusive).unwrap());
+        assert_eq!(held(), [false, true]);
+        assert!(!second.try_lock(id, LockMode::Shared).unwrap());
+        first.unlock(id);
+
+        let other = Other::start("lock shared", name);
+        assert_eq!(held(), [true, true]);
+        assert!(first.try_lock(id, LockMode::Shared).unwrap());
+        assert_eq!(held(), [true, true]);
+        other.kill();
+        let deadline = std::time::Instant::now() + LIMIT;
+        while held() != [false, true] {
+            assert!(std::time::Instant::now() < deadline);
+        }
+        first.unlock(id);
+    }
+    drop((in_memory, on_file));
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_cell_on_a_file_keeps_its_value() {
+    let folder = temporary("cell-file");
+    let path = folder.join("cell");
+    let options = CellOptions::new().durability(Durability::Sync);
+    let open = || options.create_on_file(&path, 10_000, &MapOptions::new()).unwrap();
+    let cell = open();
+    assert_eq!(cell.try_writer().unwrap().unwrap().publish(b"kept").unwrap(), 1);
+    drop(cell);
+    let cell = open();
+    assert_eq!(cell.copy().unwrap().unwrap().bytes.as_slice(), b"kept");
+    assert_eq!(cell.dropped(), None);
+    drop(cell);
+    fs::remove_dir_all(folder).unwrap();
 }
 
 fn temporary(of: &str) -> PathBuf {

@@ -23,8 +23,8 @@ use windows_sys::Win32::Security::{
     GetTokenInformation, SECURITY_ATTRIBUTES, TOKEN_QUERY, TOKEN_USER, TokenUser,
 };
 use windows_sys::Win32::System::Memory::{
-    CreateFileMappingW, DiscardVirtualMemory, FILE_MAP_COPY, FILE_MAP_EXECUTE, FILE_MAP_READ, FILE_MAP_WRITE,
-    FlushViewOfFile, MEM_COMMIT, MEMORY_BASIC_INFORMATION, MEMORY_MAPPED_VIEW_ADDRESS, MapViewOfFile,
+    CreateFileMappingW, FILE_MAP_COPY, FILE_MAP_EXECUTE, FILE_MAP_READ, FILE_MAP_WRITE, FlushViewOfFile,
+    MEM_COMMIT, MEM_RESET, MEMORY_BASIC_INFORMATION, MEMORY_MAPPED_VIEW_ADDRESS, MapViewOfFile,
     OpenFileMappingW, PAGE_EXECUTE_READ, PAGE_EXECUTE_READWRITE, PAGE_READONLY, PAGE_READWRITE,
     PAGE_WRITECOPY, SEC_COMMIT, SEC_RESERVE, UnmapViewOfFile, VirtualAlloc, VirtualLock, VirtualQuery,
 };
@@ -38,6 +38,9 @@ use windows_sys::Win32::System::Threading::{
 use windows_sys::Win32::System::WindowsProgramming::PUBLIC_OBJECT_BASIC_INFORMATION;
 
 use crate::map::Access;
+
+/// The size of a page on all processors that Rust's Windows targets have.
+const PAGE: usize = 4096;
 
 /// UTF-16 with a NUL at the end.
 pub(super) fn wide(text: &str) -> Vec<u16> {
@@ -403,13 +406,17 @@ pub(super) fn is_committed(view: &View, at: usize, len: usize) -> bool {
     len == 0 || whole
 }
 
-/// Tells the system that the bytes of a view are not needed any more: they stay committed, and are what they
-/// were, or zero, after.
+/// Tells the system that the whole pages within `len` bytes from `at` of a view are not needed any more: they
+/// stay committed, and hold what they held, or zeroes, after.
 pub(super) fn discard(view: &View, at: usize, len: usize) {
-    let first = view.0.as_ptr().wrapping_add(at);
-    // SAFETY: the range lies within the view; whoever asks for this counts on no byte of it. An error leaves
-    // the bytes as they are.
-    unsafe { DiscardVirtualMemory(first.cast(), len) };
+    let first = at.next_multiple_of(PAGE);
+    let end = (at + len) / PAGE * PAGE;
+    if end > first {
+        let first_byte = view.0.as_ptr().wrapping_add(first);
+        // SAFETY: the range lies within the view, and whoever asks for this counts on no byte of it. The
+        // protection is not looked at. An error leaves the bytes as they are.
+        unsafe { VirtualAlloc(first_byte.cast(), end - first, MEM_RESET, PAGE_READWRITE) };
+    }
 }
 
 /// Keeps the committed pages of a view in memory.

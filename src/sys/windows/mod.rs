@@ -274,7 +274,11 @@ impl Section {
             return Ok(None);
         }
         let skip = (offset % kernel::view_alignment()) as usize;
-        let view = View::new(&self.handle, Access::ReadWrite, offset - skip as u64, skip + len as usize)?;
+        let view = |len| View::new(&self.handle, Access::ReadWrite, offset - skip as u64, len);
+        let len = skip + len as usize;
+        // With a byte more, if the section has one: Wine does not tell other views of pages committed at a
+        // view's very end.
+        let view = view(len + 1).or_else(|_| view(len))?;
         Ok(Some((view, skip)))
     }
 

@@ -40,7 +40,7 @@ use windows_sys::Win32::System::WindowsProgramming::PUBLIC_OBJECT_BASIC_INFORMAT
 use crate::map::Access;
 
 /// The size of a page on all processors that Rust's Windows targets have.
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 
 /// UTF-16 with a NUL at the end.
 pub(super) fn wide(text: &str) -> Vec<u16> {

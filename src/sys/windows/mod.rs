@@ -276,9 +276,9 @@ impl Section {
         let skip = (offset % kernel::view_alignment()) as usize;
         let view = |len| View::new(&self.handle, Access::ReadWrite, offset - skip as u64, len);
         let len = skip + len as usize;
-        // With a byte more, if the section has one: Wine does not tell other views of pages committed at a
+        // With a page more, if the section has one: Wine does not tell other views of pages committed at a
         // view's very end.
-        let view = view(len + 1).or_else(|_| view(len))?;
+        let view = view(len + kernel::PAGE).or_else(|_| view(len))?;
         Ok(Some((view, skip)))
     }
 

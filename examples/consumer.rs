@@ -8,17 +8,25 @@
 use std::error::Error;
 use std::time::Duration;
 
-use handover::{Auth, MapperOptions};
+use handover::{Auth, MapperOptions, MemoryMapper};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    if let Err(error) = print_token() {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+}
+
+fn print_token() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let seconds: u64 = match arguments.as_slice() {
-        [] => 0,
-        [option, time] if option == "--wait" => time.trim_end_matches('s').parse()?,
+    let mapper: MemoryMapper<Auth> = match arguments.as_slice() {
+        [] => MemoryMapper::open(Auth::MAP_NAME)?,
+        [option, time] if option == "--wait" => {
+            let limit = Duration::from_secs(time.trim_end_matches('s').parse()?);
+            MapperOptions::new().wait(limit).open(Auth::MAP_NAME)?
+        }
         _ => return Err("usage: consumer [--wait SECONDS]".into()),
     };
-    let wait = Duration::from_secs(seconds);
-    let auth = MapperOptions::new().wait(wait).open::<Auth>(Auth::MAP_NAME)?.wait(wait)?;
-    println!("{}", auth.bearer());
+    println!("{}", mapper.wait(Duration::from_secs(1))?.bearer());
     Ok(())
 }

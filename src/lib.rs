@@ -31,6 +31,8 @@
 //!
 //! Maps behave as those of .NET (`System.IO.MemoryMappedFiles`), named ones on every system.
 
+#![cfg_attr(loom, allow(dead_code, unused_imports, reason = "only the protocol is built for its model"))]
+
 mod cell;
 pub mod codec;
 mod error;
@@ -51,7 +53,7 @@ pub use map::{
     ViewAccessor, ViewStream, collect_garbage, list,
 };
 #[cfg(not(loom))]
-pub use mapper::{Auth, MapperOptions, MemoryMapper};
+pub use mapper::{Auth, Change, Lease, MapperOptions, MemoryMapper, TypeName, Watch};
 #[cfg(feature = "test-steps")]
 #[doc(hidden)]
 pub use steps::{Step, on_step};

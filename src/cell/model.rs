@@ -159,10 +159,12 @@ impl Memory for Model {
     }
 }
 
-/// Explores `model` with at most `preemptions` unforced switches between threads.
+/// Explores `model` with at most `preemptions` unforced switches between threads, and as many more as
+/// `HANDOVER_MODEL_DEPTH` says.
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let deeper = std::env::var("HANDOVER_MODEL_DEPTH").map_or(0, |depth| depth.parse().expect("a number"));
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
+    builder.preemption_bound = Some(preemptions + deeper);
     builder.max_branches = 20_000;
     builder.check(model);
 }
@@ -243,22 +245,22 @@ fn waiter_and_publisher() {
 
 #[test]
 fn one_writer_and_two_readers_see_whole_versions_that_never_go_back() {
-    explore(2, one_writer_two_readers);
+    explore(3, one_writer_two_readers);
 }
 
 #[test]
 fn a_busy_writer_never_writes_a_pinned_slot() {
-    explore(3, busy_writer_one_reader);
+    explore(4, busy_writer_one_reader);
 }
 
 #[test]
 fn a_copy_that_passes_its_check_is_whole() {
-    explore(3, busy_writer_copying_reader);
+    explore(4, busy_writer_copying_reader);
 }
 
 #[test]
 fn two_writers_and_one_reader_see_whole_versions_that_never_go_back() {
-    explore(2, || {
+    explore(3, || {
         let model = Model::new();
         let writers: Vec<_> = (0..2)
             .map(|_| {
@@ -279,7 +281,7 @@ fn two_writers_and_one_reader_see_whole_versions_that_never_go_back() {
 #[test]
 fn a_writer_that_dies_at_any_step_leaves_the_old_or_the_new_version() {
     for step in 0..=5 {
-        explore(2, move || {
+        explore(3, move || {
             let model = Model::new();
             model.publish(None);
             let reader = {
@@ -303,7 +305,7 @@ fn a_writer_that_dies_at_any_step_leaves_the_old_or_the_new_version() {
 
 #[test]
 fn a_reader_that_dies_with_a_pin_stops_nobody() {
-    explore(2, || {
+    explore(3, || {
         let model = Model::new();
         model.publish(None);
         // Dies pinned, or between pin and check: to the others both look the same.
@@ -325,12 +327,12 @@ fn a_reader_that_dies_with_a_pin_stops_nobody() {
 
 #[test]
 fn no_wake_up_is_lost() {
-    explore(3, waiter_and_publisher);
+    explore(4, waiter_and_publisher);
 }
 
 #[test]
 fn two_waiters_both_wake() {
-    explore(2, || {
+    explore(3, || {
         let model = Model::new();
         let waiters: Vec<_> = (0..2)
             .map(|_| {
@@ -351,45 +353,45 @@ fn two_waiters_both_wake() {
 
 #[test]
 fn the_model_finds_a_missing_check_after_the_pin() {
-    finds(Fault::NoCheckAfterPin, 3, busy_writer_one_reader);
+    finds(Fault::NoCheckAfterPin, 4, busy_writer_one_reader);
 }
 
 #[test]
 fn the_model_finds_a_missing_fence_of_the_reader() {
-    finds(Fault::NoReaderFence, 3, busy_writer_one_reader);
+    finds(Fault::NoReaderFence, 4, busy_writer_one_reader);
 }
 
 #[test]
 fn the_model_finds_a_missing_fence_of_the_writer() {
-    finds(Fault::NoWriterFence, 3, busy_writer_one_reader);
+    finds(Fault::NoWriterFence, 4, busy_writer_one_reader);
 }
 
 #[test]
 fn the_model_finds_a_missing_second_look_at_the_pins() {
-    finds(Fault::NoSecondLook, 3, busy_writer_one_reader);
+    finds(Fault::NoSecondLook, 4, busy_writer_one_reader);
 }
 
 #[test]
 fn the_model_finds_a_version_published_before_its_bytes() {
-    finds(Fault::PublishFirst, 2, one_writer_two_readers);
+    finds(Fault::PublishFirst, 3, one_writer_two_readers);
 }
 
 #[test]
 fn the_model_finds_a_relaxed_publication() {
-    finds(Fault::RelaxedPublish, 3, waiter_and_publisher);
+    finds(Fault::RelaxedPublish, 4, waiter_and_publisher);
 }
 
 #[test]
 fn the_model_finds_a_missing_check_after_the_copy() {
-    finds(Fault::NoCheckAfterCopy, 3, busy_writer_copying_reader);
+    finds(Fault::NoCheckAfterCopy, 4, busy_writer_copying_reader);
 }
 
 #[test]
 fn the_model_finds_a_wake_up_before_the_publication() {
-    finds(Fault::WakeFirst, 3, waiter_and_publisher);
+    finds(Fault::WakeFirst, 4, waiter_and_publisher);
 }
 
 #[test]
 fn the_model_finds_a_missing_fence_before_the_look_for_sleepers() {
-    finds(Fault::NoWakeFence, 3, waiter_and_publisher);
+    finds(Fault::NoWakeFence, 4, waiter_and_publisher);
 }

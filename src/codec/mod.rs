@@ -11,6 +11,9 @@ use crate::error::{Error, Result};
 
 /// Turns values of `T` into bytes and back.
 pub trait Codec<T> {
+    /// The number that is stored with a value. Numbers of your own start at 65,536.
+    const ID: u32;
+
     /// The name, for messages.
     const NAME: &'static str;
 
@@ -41,6 +44,24 @@ pub struct Text;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bytes;
 
+/// MessagePack, with the names of fields: smaller than JSON and faster to read.
+#[cfg(feature = "messagepack")]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MessagePack;
+
+/// What the codec with this number is called.
+pub fn name_of(id: u32) -> String {
+    match id {
+        0 => "bytes of no codec".to_owned(),
+        1 => "JSON".to_owned(),
+        2 => "MessagePack".to_owned(),
+        3 => "text".to_owned(),
+        4 => "bytes".to_owned(),
+        5 => "rkyv".to_owned(),
+        other => format!("codec {other}"),
+    }
+}
+
 /// Counts what is written to it.
 struct Counter(usize);
 
@@ -56,6 +77,7 @@ impl io::Write for Counter {
 }
 
 impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
+    const ID: u32 = 1;
     const NAME: &'static str = "JSON";
 
     fn encode(value: &T) -> Result<Zeroizing<Vec<u8>>> {
@@ -88,7 +110,39 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
     }
 }
 
+#[cfg(feature = "messagepack")]
+impl<T: Serialize + DeserializeOwned> Codec<T> for MessagePack {
+    const ID: u32 = 2;
+    const NAME: &'static str = "MessagePack";
+
+    fn encode(value: &T) -> Result<Zeroizing<Vec<u8>>> {
+        let failed =
+            |e: rmp_serde::encode::Error| Error::Encode { codec: "MessagePack", reason: e.to_string() };
+        let mut counter = Counter(0);
+        rmp_serde::encode::write_named(&mut counter, value).map_err(failed)?;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(counter.0));
+        rmp_serde::encode::write_named(&mut *bytes, value).map_err(failed)?;
+        Ok(bytes)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<T> {
+        use rmp_serde::decode::Error as E;
+        rmp_serde::from_slice(bytes).map_err(|e| Error::Decode {
+            codec: "MessagePack",
+            // Its own text may quote the value.
+            reason: match e {
+                E::InvalidMarkerRead(_) | E::InvalidDataRead(_) => "an early end",
+                E::DepthLimitExceeded => "nested too deeply",
+                E::Utf8Error(_) => "text that is not UTF-8",
+                _ => "a missing field or a value of another type",
+            }
+            .to_owned(),
+        })
+    }
+}
+
 impl Codec<String> for Text {
+    const ID: u32 = 3;
     const NAME: &'static str = "text";
 
     fn encode(value: &String) -> Result<Zeroizing<Vec<u8>>> {
@@ -104,6 +158,7 @@ impl Codec<String> for Text {
 }
 
 impl Codec<Vec<u8>> for Bytes {
+    const ID: u32 = 4;
     const NAME: &'static str = "bytes";
 
     fn encode(value: &Vec<u8>) -> Result<Zeroizing<Vec<u8>>> {

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::TypeName;
+
 /// An access token on its way from a producer to its consumers: in JSON, `{"Bearer":"…"}`.
 ///
 /// `Debug` never shows the token, and its memory is wiped when it is dropped.
@@ -38,4 +40,8 @@ impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Auth").field("bearer", &format!("[{} bytes]", self.bearer.len())).finish()
     }
+}
+
+impl TypeName for Auth {
+    const TYPE_NAME: &'static str = "handover.Auth";
 }

@@ -1,24 +1,33 @@
 //! `MemoryMapper<T>`: a value of a type, in a map.
 //!
-//! What most programs use. Stands on `map` for the bytes and on `codec` for their form.
+//! What most programs use. Stands on `cell` (and, for the plain layout, on `map`) for the bytes and on `codec`
+//! for their form.
 
 mod auth;
+mod options;
 mod plain;
+mod versions;
+mod watch;
 
 use std::marker::PhantomData;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
 pub use self::auth::Auth;
+pub use self::options::MapperOptions;
+use self::options::poll;
 use self::plain::Plain;
-use crate::codec::{Codec, Json};
+use self::versions::{Found, Versions};
+pub use self::watch::{Change, Watch};
+use crate::cell::{Cell, Writer};
+use crate::codec::{Codec, Json, Text};
 use crate::error::{Error, Result, Subject};
-use crate::map::{MapOptions, MemoryMappedFile, OpenMode};
+use crate::map::MemoryMappedFile;
 
-/// How long a read or write waits for another one that is under way. Both are one copy long; only a process
-/// that was stopped inside takes longer.
+/// How long a write waits for another one that is under way, and in the plain layout a read as well. Each is
+/// one copy long; only a lease or a process that was stopped takes longer.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
 
 /// A value of type `T` in a map, readable and replaceable by every process that knows its name.
@@ -34,7 +43,7 @@ const LOCK_LIMIT: Duration = Duration::from_secs(10);
 ///
 /// // The producer:
 /// let producer = MemoryMapper::<Auth>::create(Auth::MAP_NAME, 4096)?;
-/// producer.write(&Auth::new("eyJhbGciOi…"))?;
+/// producer.set(&Auth::new("eyJhbGciOi…"))?;
 ///
 /// // A consumer, in another process:
 /// let consumer = MemoryMapper::<Auth>::open(Auth::MAP_NAME)?;
@@ -44,154 +53,35 @@ const LOCK_LIMIT: Duration = Duration::from_secs(10);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The name lives as long as a process has a mapper (or a map) for it.
+/// The name lives as long as a process has a mapper (or a map) for it. Readers never wait, and never see a
+/// mix of two values, whatever happens to a writer.
 #[derive(Debug)]
 pub struct MemoryMapper<T, C = Json> {
-    plain: Plain,
-    types: PhantomData<fn(T) -> (T, C)>,
+    store: Store<T>,
+    ttl: Option<Duration>,
+    type_name: Option<&'static str>,
+    codec: PhantomData<fn() -> C>,
 }
 
-/// Options of a [`MemoryMapper`] beyond its name and capacity.
-///
-/// ```
-/// use std::time::Duration;
-/// use handover::{Auth, ErrorKind, MapperOptions, Scope, MapOptions};
-///
-/// let late = MapperOptions::new()
-///     .map(MapOptions::new().scope(Scope::User))
-///     .wait(Duration::from_millis(10))
-///     .open::<Auth>("nobody makes this one");
-/// assert_eq!(late.unwrap_err().kind(), ErrorKind::TimedOut);
-/// ```
-#[derive(Clone, Debug, Default)]
-#[must_use]
-pub struct MapperOptions {
-    map: MapOptions,
-    offset: u64,
-    wait: Option<Duration>,
+#[derive(Debug)]
+enum Store<T> {
+    Cell(Versions<T>),
+    Plain(Plain),
 }
 
-impl MapperOptions {
-    /// The defaults: the value at offset 0, no waiting.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The options of the map below.
-    pub fn map(mut self, options: MapOptions) -> Self {
-        self.map = options;
-        self
-    }
-
-    /// Where in the map the value starts, in bytes. Default: 0.
-    pub fn offset(mut self, offset: u64) -> Self {
-        self.offset = offset;
-        self
-    }
-
-    /// How long opening waits for a map that is not there yet. Default: not at all.
-    pub fn wait(mut self, limit: Duration) -> Self {
-        self.wait = Some(limit);
-        self
-    }
-
-    /// See [`MemoryMapper::create`].
-    pub fn create<T>(&self, name: &str, capacity: u64) -> Result<MemoryMapper<T>>
-    where
-        Json: Codec<T>,
-    {
-        self.create_as(name, capacity)
-    }
-
-    /// See [`MemoryMapper::open`].
-    pub fn open<T>(&self, name: &str) -> Result<MemoryMapper<T>>
-    where
-        Json: Codec<T>,
-    {
-        self.open_as(name)
-    }
-
-    /// [`create`](Self::create) with another codec.
-    pub fn create_as<T, C: Codec<T>>(&self, name: &str, capacity: u64) -> Result<MemoryMapper<T, C>> {
-        self.on(self.map.create_or_open(name, capacity)?)
-    }
-
-    /// [`create_as`](Self::create_as), but `AlreadyExists` where the name has a living holder.
-    pub fn create_new_as<T, C: Codec<T>>(&self, name: &str, capacity: u64) -> Result<MemoryMapper<T, C>> {
-        self.on(self.map.create_new(name, capacity)?)
-    }
-
-    /// [`open`](Self::open) with another codec.
-    pub fn open_as<T, C: Codec<T>>(&self, name: &str) -> Result<MemoryMapper<T, C>> {
-        let map = self.waiting(|| self.map.open_existing(name), || format!("a map named {name:?}"))?;
-        self.on(map)
-    }
-
-    /// A mapper on the file at `path`: the value survives its processes. The file is created if it does not
-    /// exist; an existing one keeps its length if that is larger than `capacity`.
-    pub fn create_on_file<T, C: Codec<T>>(
-        &self,
-        path: impl AsRef<Path>,
-        capacity: u64,
-    ) -> Result<MemoryMapper<T, C>> {
-        let path = path.as_ref();
-        let options = self.map.clone().open_mode(OpenMode::OpenOrCreate);
-        let capacity = std::fs::metadata(path).map_or(0, |file| file.len()).max(capacity);
-        self.on(options.create_from_file(path, capacity)?)
-    }
-
-    /// A mapper on the file at `path`, which must exist.
-    pub fn open_file<T, C: Codec<T>>(&self, path: impl AsRef<Path>) -> Result<MemoryMapper<T, C>> {
-        let path = path.as_ref();
-        let map =
-            self.waiting(|| self.map.create_from_file(path, 0), || format!("the file '{}'", path.display()))?;
-        self.on(map)
-    }
-
-    fn on<T, C: Codec<T>>(&self, map: MemoryMappedFile) -> Result<MemoryMapper<T, C>> {
-        Ok(MemoryMapper { plain: Plain::new(map, self.offset)?, types: PhantomData })
-    }
-
-    fn waiting<M>(&self, open: impl Fn() -> Result<M>, what: impl FnOnce() -> String) -> Result<M> {
-        match self.wait {
-            None => open(),
-            Some(limit) => poll(limit, what, || match open() {
-                Err(Error::NotFound { .. }) => Ok(None),
-                other => other.map(Some),
-            }),
-        }
-    }
-}
-
-/// Asks again and again, at first every 100 µs and ever less often down to every 10 ms: names appear without
-/// a sound on every system.
-fn poll<T>(
-    limit: Duration,
-    what: impl FnOnce() -> String,
-    mut attempt: impl FnMut() -> Result<Option<T>>,
-) -> Result<T> {
-    let start = Instant::now();
-    let mut pause = Duration::from_micros(100);
-    loop {
-        if let Some(got) = attempt()? {
-            return Ok(got);
-        }
-        let left = limit.saturating_sub(start.elapsed());
-        if left.is_zero() {
-            return Err(Error::TimedOut { waiting_for: what(), after: limit });
-        }
-        std::thread::sleep(pause.min(left));
-        pause = (pause * 2).min(Duration::from_millis(10));
-    }
+/// A type's name, the same in every program that shares its values: see [`MapperOptions::named`].
+pub trait TypeName {
+    /// The name, at most 256 bytes of UTF-8.
+    const TYPE_NAME: &'static str;
 }
 
 impl<T, C: Codec<T>> MemoryMapper<T, C> {
-    /// Opens the map under `name`, or creates it with `capacity` bytes. An existing map keeps its capacity
-    /// and its value.
+    /// Opens the map under `name`, or creates it for encoded values of up to `capacity` bytes. An existing map
+    /// keeps its capacity and its value.
     ///
     /// # Errors
     ///
-    /// Those of [`MemoryMappedFile::create_or_open`].
+    /// Those of [`MemoryMappedFile::create_or_open`]; `WrongKind` for a map that is there in another layout.
     pub fn create(name: &str, capacity: u64) -> Result<Self> {
         MapperOptions::new().create_as(name, capacity)
     }
@@ -200,29 +90,107 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     ///
     /// # Errors
     ///
-    /// Those of [`MemoryMappedFile::open_existing`].
+    /// Those of [`MemoryMappedFile::open_existing`]; `WrongKind` for a map in another layout.
     pub fn open(name: &str) -> Result<Self> {
         MapperOptions::new().open_as(name)
     }
 
-    /// Replaces the value. No reader of this library sees a mix of the old and the new one.
+    /// Replaces the value, and gives its version.
     ///
     /// # Errors
     ///
-    /// `ValueTooLarge`, `Encode` (the old value stays); `Unsupported` on a read-only map; `TimedOut` where
-    /// another process was stopped in the middle of a read or write for 10 s.
-    pub fn write(&self, value: &T) -> Result<()> {
-        self.plain.write(&C::encode(value)?)
+    /// `ValueTooLarge`, `Encode`, `NoSpace`: the old value stays. `Unsupported` on a read-only map. `TimedOut`
+    /// where another process was the writer for 10 s. In the plain layout there are no versions, and the
+    /// result is 0.
+    pub fn set(&self, value: &T) -> Result<u64> {
+        self.set_expiring(value, self.ttl.map(versions::after))
     }
 
-    /// The value.
+    /// [`set`](Self::set), with a value that can be read for `ttl`.
     ///
     /// # Errors
     ///
-    /// `NoValue` where none was stored yet; `Incomplete` where a writer died while it wrote; `Decode` where
-    /// the bytes are no `T`.
+    /// As for [`set`](Self::set); `Unsupported` in the plain layout.
+    pub fn set_ttl(&self, value: &T, ttl: Duration) -> Result<u64> {
+        self.set_expiring(value, Some(versions::after(ttl)))
+    }
+
+    /// [`set`](Self::set), with a value that can be read until `at`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`set`](Self::set); `Unsupported` in the plain layout.
+    pub fn set_expires_at(&self, value: &T, at: SystemTime) -> Result<u64> {
+        self.set_expiring(value, Some(at))
+    }
+
+    fn set_expiring(&self, value: &T, expires: Option<SystemTime>) -> Result<u64> {
+        match &self.store {
+            Store::Cell(versions) => {
+                versions::publish::<T, C>(&mut versions.writer()?, value, self.type_name, expires)
+            }
+            Store::Plain(_) if expires.is_some() => {
+                Err(Error::unsupported("the plain layout has no room for an expiry; use a cell"))
+            }
+            Store::Plain(plain) => plain.write(&C::encode(value)?).map(|()| 0),
+        }
+    }
+
+    /// The value; `None` where there is none: not yet, cleared, taken or expired.
+    ///
+    /// # Errors
+    ///
+    /// `CodecMismatch`, `TypeMismatch` and `Decode` where it is no such value; `ClockWentBack` where its expiry
+    /// can't be told; `Incomplete` in the plain layout, where a writer died while it wrote.
+    pub fn get(&self) -> Result<Option<T>> {
+        Ok(self.get_with_version()?.map(|(_, value)| value))
+    }
+
+    /// The value and its version, which is 0 in the plain layout.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get).
+    pub fn get_with_version(&self) -> Result<Found<T>> {
+        match &self.store {
+            Store::Cell(versions) => versions.get::<C>(self.type_name),
+            Store::Plain(plain) => match plain.read() {
+                Ok(bytes) => C::decode(&bytes).map(|value| Some((0, value))),
+                Err(Error::NoValue { .. }) => Ok(None),
+                Err(other) => Err(other),
+            },
+        }
+    }
+
+    /// The value, shared: as long as the version does not change, nothing is decoded and the same value comes
+    /// back.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get).
+    pub fn get_shared(&self) -> Result<Option<Arc<T>>> {
+        match &self.store {
+            Store::Cell(versions) => versions.get_shared::<C>(self.type_name),
+            Store::Plain(_) => Ok(self.get()?.map(Arc::new)),
+        }
+    }
+
+    /// Short form of [`set`](Self::set).
+    ///
+    /// # Errors
+    ///
+    /// As for [`set`](Self::set).
+    pub fn write(&self, value: &T) -> Result<()> {
+        self.set(value).map(|_| ())
+    }
+
+    /// Short form of [`get`](Self::get), where no value is the error `NoValue`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get), and `NoValue`.
     pub fn read(&self) -> Result<T> {
-        C::decode(&self.plain.read()?)
+        self.get()?.ok_or_else(|| Error::NoValue { subject: self.subject().clone() })
     }
 
     /// The stored bytes as text: for JSON, the JSON.
@@ -231,37 +199,213 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     ///
     /// As for [`read`](Self::read); `Decode` where they are not UTF-8.
     pub fn read_string(&self) -> Result<Zeroizing<String>> {
-        <crate::codec::Text as Codec<String>>::decode(&self.plain.read()?).map(Zeroizing::new)
+        let bytes = match &self.store {
+            Store::Cell(versions) => match versions.read()? {
+                Some(value) => value.bytes,
+                None => return Err(Error::NoValue { subject: self.subject().clone() }),
+            },
+            Store::Plain(plain) => plain.read()?,
+        };
+        <Text as Codec<String>>::decode(&bytes).map(Zeroizing::new)
     }
 
-    /// The value, once there is one, waiting up to `limit` for the first.
+    /// Takes the value out: of all who try, one gets it, and its bytes are wiped. `None` where there is none.
     ///
     /// # Errors
     ///
-    /// `TimedOut`, and those of [`read`](Self::read) but `NoValue`.
+    /// As for [`get`](Self::get) (the value stays) and [`set`](Self::set); `Unsupported` in the plain layout.
+    pub fn take(&self) -> Result<Option<T>> {
+        let mut writer = self.versions()?.writer()?;
+        let Some(value) = writer.value()? else { return Ok(None) };
+        let decoded = versions::decode::<T, C>(&value, self.type_name)?;
+        writer.clear()?;
+        Ok(Some(decoded))
+    }
+
+    /// Replaces the value by what `change` makes of it, with no other write in between; gives the new version.
+    ///
+    /// Where `change` panics, the old value stays.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`](Self::read) and [`set`](Self::set); `Unsupported` in the plain layout.
+    pub fn update(&self, change: impl FnOnce(T) -> T) -> Result<u64> {
+        let mut writer = self.versions()?.writer()?;
+        let Some(value) = writer.value()? else {
+            return Err(Error::NoValue { subject: self.subject().clone() });
+        };
+        let new = change(versions::decode::<T, C>(&value, self.type_name)?);
+        self.publish(&mut writer, &new)
+    }
+
+    /// Replaces the value if `version` is the newest (0: nothing was ever stored); gives the new version.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` where another version is the newest; as for [`set`](Self::set); `Unsupported` in the plain
+    /// layout.
+    pub fn compare_and_set(&self, version: u64, value: &T) -> Result<u64> {
+        let mut writer = self.versions()?.writer()?;
+        let found = writer.version();
+        if found != version {
+            return Err(Error::Conflict { expected: version, found });
+        }
+        self.publish(&mut writer, value)
+    }
+
+    /// Removes the value and wipes its bytes; gives the version that stands for its absence.
+    ///
+    /// # Errors
+    ///
+    /// As for [`set`](Self::set); in the plain layout the map is zeroed and the result is 0.
+    pub fn clear(&self) -> Result<u64> {
+        match &self.store {
+            Store::Cell(versions) => versions.writer()?.clear(),
+            Store::Plain(plain) => plain.write(&[]).map(|()| 0),
+        }
+    }
+
+    fn publish(&self, writer: &mut Writer, value: &T) -> Result<u64> {
+        versions::publish::<T, C>(writer, value, self.type_name, self.ttl.map(versions::after))
+    }
+
+    /// Becomes the only writer until the lease is dropped, waiting up to `limit` while another one is. Setting
+    /// a value under a lease makes no system call unless somebody sleeps or memory is needed.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut`; `Unsupported` on a read-only map and in the plain layout.
+    pub fn lease(&self, limit: Duration) -> Result<Lease<'_, T, C>> {
+        Ok(Lease { writer: self.cell()?.writer_timeout(limit)?, mapper: self })
+    }
+
+    /// The newest version; 0: nothing was stored yet. One load.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` in the plain layout, which has no versions.
+    pub fn version(&self) -> Result<u64> {
+        Ok(self.cell()?.version())
+    }
+
+    /// The versions as they come, starting with the one that is there: a blocking iterator.
+    ///
+    /// It gives the newest version each time and says how many it skipped. In the plain layout its first item
+    /// is the error `Unsupported`.
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
+    /// # std::fs::create_dir(&dir)?;
+    /// # let options = handover::MapperOptions::new().map(handover::MapOptions::new().directory(&dir));
+    /// # let producer = options.create::<u32>("count", 64)?;
+    /// # let consumer = options.open::<u32>("count")?;
+    /// producer.set(&1)?;
+    /// producer.set(&2)?;
+    /// drop(producer);
+    /// let seen: Vec<_> = consumer.watch().while_written().collect::<Result<_, _>>()?;
+    /// assert_eq!((seen[0].version, seen[0].value), (2, Some(2)));
+    /// assert_eq!(seen.len(), 1);
+    /// # drop(consumer);
+    /// # std::fs::remove_dir_all(dir)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn watch(&self) -> Watch<'_, T, C> {
+        Watch::new(self)
+    }
+
+    /// The value, once there is one, waiting up to `limit` for it.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut`, and those of [`get`](Self::get).
     pub fn wait(&self, limit: Duration) -> Result<T> {
-        poll(
-            limit,
-            || format!("a value in {}", self.subject()),
-            || match self.read() {
-                Err(Error::NoValue { .. }) => Ok(None),
-                other => other.map(Some),
-            },
-        )
+        let Store::Cell(versions) = &self.store else {
+            return poll(limit, || format!("a value in {}", self.subject()), || self.get());
+        };
+        let start = std::time::Instant::now();
+        loop {
+            let seen = versions.cell().version();
+            if let Some(value) = self.get()? {
+                return Ok(value);
+            }
+            versions.cell().wait_newer(seen, limit.saturating_sub(start.elapsed())).map_err(|e| match e {
+                Error::TimedOut { .. } => {
+                    Error::TimedOut { waiting_for: format!("a value in {}", self.subject()), after: limit }
+                }
+                other => other,
+            })?;
+        }
     }
 
     /// What the map is called, for messages.
     pub fn subject(&self) -> &Subject {
-        self.plain.map().subject()
+        self.map().subject()
     }
 
     /// The map below.
     pub fn map(&self) -> &MemoryMappedFile {
-        self.plain.map()
+        match &self.store {
+            Store::Cell(versions) => versions.cell().map(),
+            Store::Plain(plain) => plain.map(),
+        }
+    }
+
+    /// The cell below.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` in the plain layout.
+    pub fn cell(&self) -> Result<&Cell> {
+        self.versions().map(Versions::cell)
     }
 
     /// Bytes that an encoded value may have.
     pub fn capacity(&self) -> u64 {
-        self.plain.capacity()
+        match &self.store {
+            Store::Cell(versions) => versions.cell().capacity(),
+            Store::Plain(plain) => plain.capacity(),
+        }
+    }
+
+    fn versions(&self) -> Result<&Versions<T>> {
+        match &self.store {
+            Store::Cell(versions) => Ok(versions),
+            Store::Plain(_) => {
+                Err(Error::unsupported("the plain layout has no versions; use a cell for this"))
+            }
+        }
+    }
+}
+
+/// The right to be the only writer of a mapper's value: see [`MemoryMapper::lease`].
+#[derive(Debug)]
+#[must_use]
+pub struct Lease<'a, T, C> {
+    mapper: &'a MemoryMapper<T, C>,
+    writer: Writer,
+}
+
+impl<T, C: Codec<T>> Lease<'_, T, C> {
+    /// Replaces the value, and gives its version.
+    ///
+    /// # Errors
+    ///
+    /// As for [`MemoryMapper::set`].
+    pub fn set(&mut self, value: &T) -> Result<u64> {
+        self.mapper.publish(&mut self.writer, value)
+    }
+
+    /// Removes the value and wipes its bytes.
+    ///
+    /// # Errors
+    ///
+    /// As for [`MemoryMapper::clear`].
+    pub fn clear(&mut self) -> Result<u64> {
+        self.writer.clear()
+    }
+
+    /// The writer of the cell below.
+    pub fn writer(&mut self) -> &mut Writer {
+        &mut self.writer
     }
 }

@@ -24,6 +24,7 @@ struct Task {
 
 const TASKS: &[Task] = &[
     Task { name: "test", about: "everything that must pass before a change is accepted", steps: steps::TEST },
+    Task { name: "model", about: "check the cell's protocol with loom", steps: steps::MODEL_ONLY },
     Task { name: "readme", about: "run the commands shown in README.md and docs/", steps: steps::README },
 ];
 

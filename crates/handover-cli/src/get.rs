@@ -12,10 +12,7 @@ use crate::store::{self, Value};
 use crate::{Failure, Outcome, output};
 
 pub(crate) fn run(args: &GetArgs) -> Outcome {
-    let value = match &args.path {
-        Some(path) => store::get_file(path, args.wait)?,
-        None => store::get(args.name.as_deref().unwrap_or_default(), &args.place, args.wait)?,
-    };
+    let value = read(args)?;
     let value = match &args.pointer {
         Some(pointer) => part(&value, pointer)?,
         None => value,
@@ -25,6 +22,26 @@ pub(crate) fn run(args: &GetArgs) -> Outcome {
         output::print(b"\n")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn read(args: &GetArgs) -> handover::Result<Value> {
+    let name = args.name.as_deref().unwrap_or_default();
+    let now = match &args.path {
+        Some(path) => store::get_file(path),
+        None => store::get(name, &args.place),
+    };
+    match (now, args.wait) {
+        (Err(error), Some(limit)) if store::is_not_yet(&error) => {
+            let what =
+                args.path.as_ref().map_or_else(|| output::printable(name), |path| path.display().to_string());
+            output::say(&format!("waiting up to {} for '{what}'", humantime::format_duration(limit)));
+            match &args.path {
+                Some(path) => store::wait_file(path, limit),
+                None => store::wait(name, &args.place, limit),
+            }
+        }
+        (now, _) => now,
+    }
 }
 
 /// The part of a JSON value at `pointer` (RFC 6901): text without its quotes, everything else as JSON.

@@ -28,7 +28,7 @@ pub(crate) fn ls(args: &LsArgs) -> Outcome {
     let mut rows = Vec::new();
     for scope in scopes(args.global) {
         for map in handover::list(*scope, None)? {
-            rows.push(Row::new(&map, store::peek(&map)));
+            rows.push(Row::new(&map, store::peek(&map, None)));
         }
     }
     if args.json {
@@ -44,22 +44,23 @@ pub(crate) fn ls(args: &LsArgs) -> Outcome {
 }
 
 pub(crate) fn stat(args: &StatArgs) -> Outcome {
-    let look = store::look(&args.name, &args.place)?;
-    let row = match handover::list(look.scope, None) {
+    let (name, scope, capacity) = store::find(&args.name, &args.place)?;
+    let row = match handover::list(scope, None) {
         Ok(maps) => {
-            let map = maps.into_iter().find(|map| map.name == look.name).ok_or_else(|| {
-                handover::Error::NotFound {
-                    subject: handover::Subject::Map { name: look.name.clone(), scope: look.scope },
-                }
-            })?;
-            Row::new(&map, look.content)
+            let map = maps.into_iter().find(|map| map.name == name);
+            // Gone since it was found.
+            let gone = || handover::Error::NotFound {
+                subject: handover::Subject::Map { name: name.clone(), scope },
+            };
+            let map = map.ok_or_else(gone)?;
+            Row::new(&map, store::peek(&map, args.place.owner))
         }
         // The system does not list names; what the map itself says is still known.
         Err(e) if e.kind() == ErrorKind::Unsupported => Row {
-            name: look.name,
-            scope: look.scope,
-            content: look.content,
-            capacity: look.capacity,
+            name,
+            scope,
+            content: Content::Unknown,
+            capacity,
             reserved: None,
             path: None,
             owner: None,
@@ -74,7 +75,9 @@ pub(crate) fn stat(args: &StatArgs) -> Outcome {
     }
     let mut text = String::new();
     let labels = TITLES.map(str::to_lowercase);
-    let cells = row.cells(output::is_terminal());
+    let mut cells = row.cells(output::is_terminal());
+    // Here there is room for all of it.
+    cells[0] = printable(&row.name);
     let mut pairs: Vec<(&str, &str)> =
         labels.iter().map(String::as_str).zip(cells.iter().map(String::as_str)).collect();
     let created = row.created.map(rfc3339);

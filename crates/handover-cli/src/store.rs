@@ -31,6 +31,7 @@ pub(crate) type Value = Zeroizing<Vec<u8>>;
 struct Raw;
 
 impl Codec<Value> for Raw {
+    const ID: u32 = 0;
     const NAME: &'static str = "bytes";
 
     fn encode(value: &Value) -> Result<Value> {
@@ -143,7 +144,7 @@ pub(crate) fn put(name: &str, place: &Place, creation: Creation, value: &Value) 
     if let Some(mode) = creation.mode {
         map = map.file_mode(mode);
     }
-    let options = MapperOptions::new().map(map);
+    let options = MapperOptions::new().plain().map(map);
     let capacity = creation.capacity_for(value);
     let mapper: MemoryMapper<Value, Raw> = if creation.new {
         options.create_new_as(name, capacity)?
@@ -158,7 +159,7 @@ pub(crate) fn put(name: &str, place: &Place, creation: Creation, value: &Value) 
 pub(crate) fn put_file(path: &Path, creation: Creation, value: &Value) -> Result<()> {
     let put = || {
         let mapper: MemoryMapper<Value, Raw> =
-            MapperOptions::new().create_on_file(path, creation.capacity_for(value))?;
+            MapperOptions::new().plain().create_on_file(path, creation.capacity_for(value))?;
         mapper.write(value)
     };
     if !creation.new {
@@ -175,40 +176,42 @@ pub(crate) fn put_file(path: &Path, creation: Creation, value: &Value) -> Result
     })
 }
 
-/// The value under a name, waiting up to `wait` for the map and then for the value.
-pub(crate) fn get(name: &str, place: &Place, wait: Option<Duration>) -> Result<Value> {
-    let start = Instant::now();
-    let mut how = MapperOptions::new().map(options(place).access(Access::Read));
-    if let Some(limit) = wait {
-        how = how.wait(limit);
-    }
-    let mapper: MemoryMapper<Value, Raw> = how.open_as(name)?;
-    match wait {
-        None => mapper.read(),
-        // The error must name the whole time, which the rest of it would not.
-        Some(limit) => mapper.wait(limit.saturating_sub(start.elapsed())).map_err(|e| match e {
-            Error::TimedOut { waiting_for, .. } => Error::TimedOut { waiting_for, after: limit },
-            other => other,
-        }),
-    }
+/// The value under a name as it is now.
+pub(crate) fn get(name: &str, place: &Place) -> Result<Value> {
+    let map = options(place).access(Access::Read);
+    let mapper: MemoryMapper<Value, Raw> = MapperOptions::new().plain().map(map).open_as(name)?;
+    mapper.read()
 }
 
-/// The value in a file, waiting up to `wait` for the file and then for the value.
-pub(crate) fn get_file(path: &Path, wait: Option<Duration>) -> Result<Value> {
-    let once = || {
-        // A file without a byte can't be mapped.
-        if fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0) {
-            return Err(Error::NoValue { subject: Subject::Path(path.to_owned()) });
-        }
-        let map = MapOptions::new().access(Access::Read);
-        let mapper: MemoryMapper<Value, Raw> = MapperOptions::new().map(map).open_file(path)?;
-        mapper.read()
-    };
-    let Some(limit) = wait else { return once() };
+/// The value under a name, waiting up to `limit` for the map and its first value.
+pub(crate) fn wait(name: &str, place: &Place, limit: Duration) -> Result<Value> {
+    let start = Instant::now();
+    let map = options(place).access(Access::Read);
+    let mapper: MemoryMapper<Value, Raw> = MapperOptions::new().plain().map(map).wait(limit).open_as(name)?;
+    // The error must name the whole time, not what was left of it.
+    mapper.wait(limit.saturating_sub(start.elapsed())).map_err(|e| match e {
+        Error::TimedOut { waiting_for, .. } => Error::TimedOut { waiting_for, after: limit },
+        other => other,
+    })
+}
+
+/// The value in a file as it is now.
+pub(crate) fn get_file(path: &Path) -> Result<Value> {
+    // A file without a byte can't be mapped.
+    if fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0) {
+        return Err(Error::NoValue { subject: Subject::Path(path.to_owned()) });
+    }
+    let map = MapOptions::new().access(Access::Read);
+    let mapper: MemoryMapper<Value, Raw> = MapperOptions::new().plain().map(map).open_file(path)?;
+    mapper.read()
+}
+
+/// The value in a file, waiting up to `limit` for the file and its first value.
+pub(crate) fn wait_file(path: &Path, limit: Duration) -> Result<Value> {
     let start = Instant::now();
     loop {
-        match once() {
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoValue) => {
+        match get_file(path) {
+            Err(error) if is_not_yet(&error) => {
                 let left = limit.saturating_sub(start.elapsed());
                 if left.is_zero() {
                     let waiting_for = format!("a value in '{}'", path.display());
@@ -221,34 +224,31 @@ pub(crate) fn get_file(path: &Path, wait: Option<Duration>) -> Result<Value> {
     }
 }
 
-/// What a name is called in full, and what a look at its map tells about the value.
-#[derive(Debug)]
-pub(crate) struct Look {
-    pub(crate) name: String,
-    pub(crate) scope: Scope,
-    pub(crate) capacity: u64,
-    pub(crate) content: Content,
+/// Whether waiting may help.
+pub(crate) fn is_not_yet(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoValue)
 }
 
-/// Looks at the map under a name: measures the value, and does not keep it.
-pub(crate) fn look(name: &str, place: &Place) -> Result<Look> {
+/// What the name of a living map is in full, and its capacity.
+pub(crate) fn find(name: &str, place: &Place) -> Result<(String, Scope, u64)> {
     let map = options(place).access(Access::Read).open_existing(name)?;
-    let content = measure(&map)?;
     let Subject::Map { name, scope } = map.subject().clone() else {
         unreachable!("opened by name");
     };
-    Ok(Look { name, scope, capacity: map.capacity(), content })
+    Ok((name, scope, map.capacity()))
 }
 
-/// What a look at a listed map tells about its value.
-pub(crate) fn peek(map: &MapInfo) -> Content {
-    // Reading pages of a map in memory that nobody wrote yet would take memory for them.
-    if map.path.is_none() && map.allocated < map.capacity {
+/// What a look at a listed map tells about its value. A map of somebody else is looked into only where
+/// `owner` names that user.
+pub(crate) fn peek(map: &MapInfo, owner: Option<u32>) -> Content {
+    // Reading pages that nobody wrote yet would take memory for them (and time: they may be many).
+    if map.allocated < map.capacity {
         return Content::Unknown;
     }
-    let place = Place { global: map.scope == Scope::Global, owner: None };
-    // A map of somebody else is refused here, as it should be, and one can go at any moment.
-    look(&map.name, &place).map_or(Content::Unknown, |look| look.content)
+    let place = Place { global: map.scope == Scope::Global, owner };
+    // It can be gone by now, as any map at any moment.
+    let opened = options(&place).access(Access::Read).open_existing(&map.name);
+    opened.and_then(|map| measure(&map)).unwrap_or(Content::Unknown)
 }
 
 /// The bytes between the first and the last that is not zero. Takes no lock, so it never waits for a writer

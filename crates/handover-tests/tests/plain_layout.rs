@@ -16,7 +16,7 @@ use tempfile::TempDir;
 const SECRET: &str = "s3cr3t-t0k3n";
 
 fn mapping(dir: &TempDir) -> MapperOptions {
-    MapperOptions::new().map(within(dir))
+    MapperOptions::new().plain().map(within(dir))
 }
 
 /// A map and two views of it: a mapper, and the raw bytes as a program without this library has them.
@@ -248,7 +248,7 @@ fn a_reader_needs_the_right_to_read_only_and_cannot_write() {
     let dir = own_dir();
     let (writer, _) = mapped::<Auth, Json>(&dir, 64);
     writer.write(&Auth::new("x")).unwrap();
-    let read_only = MapperOptions::new().map(within(&dir).access(Access::Read));
+    let read_only = MapperOptions::new().plain().map(within(&dir).access(Access::Read));
     let reader = read_only.open::<Auth>("n").unwrap();
     assert_eq!(reader.read().unwrap().bearer(), "x");
     assert_eq!(kind(reader.write(&Auth::new("y"))), ErrorKind::Unsupported);
@@ -259,7 +259,7 @@ fn a_reader_needs_the_right_to_read_only_and_cannot_write() {
 fn a_value_on_a_file_outlives_its_mapper() {
     let dir = own_dir();
     let path = dir.path().join("file");
-    let options = MapperOptions::new();
+    let options = MapperOptions::new().plain();
     assert_eq!(kind(options.open_file::<Auth, Json>(&path)), ErrorKind::NotFound);
     let mapper = options.create_on_file::<Auth, Json>(&path, 64).unwrap();
     mapper.write(&Auth::new("x")).unwrap();

@@ -13,7 +13,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
@@ -76,8 +75,8 @@ pub(super) fn user_id() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// The directory that holds the scopes' directories.
-fn base(given: Option<&Path>) -> Result<PathBuf> {
+/// The directory that holds the directory of `scope`.
+fn base(scope: Scope, given: Option<&Path>) -> Result<PathBuf> {
     let asked = given
         .map(Path::to_owned)
         .or_else(|| std::env::var_os("HANDOVER_DIR").filter(|value| !value.is_empty()).map(PathBuf::from));
@@ -90,7 +89,7 @@ fn base(given: Option<&Path>) -> Result<PathBuf> {
         };
     }
     let mut refused = Vec::new();
-    for candidate in os::base_directories() {
+    for candidate in os::base_directories(scope) {
         match unsafe_base(&candidate) {
             Ok(None) => return Ok(candidate),
             Ok(Some(why)) => refused.push(format!("{}: {why}", candidate.display())),
@@ -121,10 +120,32 @@ fn unsafe_base(path: &Path) -> Result<Option<String>> {
     Ok(None)
 }
 
+/// Where this user makes the directory of the global scope before it gets its name.
+fn aside(path: &Path) -> PathBuf {
+    path.with_file_name(format!(".handover-new-{}", user_id()))
+}
+
+/// Removes what a killed creator of this user's left beside the directory of the global scope.
+pub(super) fn remove_aside(given: Option<&Path>) -> Result<()> {
+    // It is empty, or is no directory and not ours to remove. A creator that is at work makes it again.
+    let _ = rustix::fs::rmdir(aside(&base(Scope::Global, given)?.join("handover-global")));
+    Ok(())
+}
+
+fn cannot_create(path: &Path, e: Errno) -> Error {
+    match e {
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => Error::denied(
+            Subject::Path(path.to_owned()),
+            format!("this user may not create it ({e}); create it beforehand or set HANDOVER_DIR"),
+        ),
+        _ => Error::from_io("create", Subject::Path(path.to_owned()), e.into()),
+    }
+}
+
 impl ScopeDir {
     /// Opens the directory of `scope`; `None` where it does not exist and `create` does not ask for it.
     pub(super) fn open(scope: Scope, given: Option<&Path>, create: bool) -> Result<Option<Self>> {
-        let path = base(given)?.join(match scope {
+        let path = base(scope, given)?.join(match scope {
             Scope::User => format!("handover-{}", user_id()),
             Scope::Global => "handover-global".to_owned(),
         });
@@ -179,40 +200,50 @@ impl ScopeDir {
     }
 
     fn create_at(path: &Path, scope: Scope) -> Result<()> {
-        let failed = |e: Errno| match e {
-            Errno::ACCESS | Errno::PERM | Errno::ROFS => Error::denied(
-                Subject::Path(path.to_owned()),
-                format!("this user may not create it ({e}); create it beforehand or set HANDOVER_DIR"),
-            ),
-            _ => Error::from_io("create", Subject::Path(path.to_owned()), e.into()),
-        };
+        let failed = |e| cannot_create(path, e);
         match scope {
             Scope::User => match rustix::fs::mkdir(path, Mode::RWXU) {
                 Ok(()) | Err(Errno::EXIST) => Ok(()),
                 Err(e) => Err(failed(e)),
             },
-            // The umask takes bits from mkdir's mode, so the directory is made aside, opened to all, and
-            // moved to its name whole.
-            Scope::Global => {
-                static COUNT: AtomicU32 = AtomicU32::new(0);
-                let number = COUNT.fetch_add(1, Ordering::Relaxed);
-                let aside = path.with_file_name(format!(".handover-new-{}-{number}", std::process::id()));
-                match rustix::fs::mkdir(&aside, Mode::RWXU) {
-                    Ok(()) | Err(Errno::EXIST) => {}
-                    Err(e) => return Err(failed(e)),
-                }
-                let moved = rustix::fs::chmod(&aside, Mode::from_raw_mode(0o1777)).and_then(|()| {
-                    match rustix::fs::renameat_with(CWD, &aside, CWD, path, RenameFlags::NOREPLACE) {
-                        // A file system that can't promise not to replace.
-                        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => rustix::fs::rename(&aside, path),
-                        other => other,
-                    }
-                });
-                moved.or_else(|e| {
-                    let _ = rustix::fs::rmdir(&aside);
-                    // Somebody else made it meanwhile.
-                    if path.symlink_metadata().is_ok() { Ok(()) } else { Err(failed(e)) }
-                })
+            Scope::Global => Self::create_global_at(path),
+        }
+    }
+
+    /// The umask takes bits from mkdir's mode, so the directory is made aside, opened to all, and moved to its
+    /// name whole. The name aside is one for each user: what a creator that was killed left there, the next one
+    /// takes up.
+    fn create_global_at(path: &Path) -> Result<()> {
+        let failed = |e| cannot_create(path, e);
+        let aside = aside(path);
+        match rustix::fs::mkdir(&aside, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(failed(e)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = match rustix::fs::openat(CWD, &aside, flags, Mode::empty()) {
+            Ok(opened) => opened,
+            // Another process of this user moved it meanwhile.
+            Err(Errno::NOENT) => return Ok(()),
+            Err(e) => return Err(failed(e)),
+        };
+        let stat = rustix::fs::fstat(&opened).map_err(failed)?;
+        if stat.st_uid != user_id() {
+            let why = format!("it is {} in the way of making '{}'", describe(&stat), path.display());
+            return Err(Error::denied(Subject::Path(aside), why));
+        }
+        rustix::fs::fchmod(&opened, Mode::from_raw_mode(0o1777)).map_err(failed)?;
+        let moved = match rustix::fs::renameat_with(CWD, &aside, CWD, path, RenameFlags::NOREPLACE) {
+            // A file system that can't promise not to replace.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => rustix::fs::rename(&aside, path),
+            other => other,
+        };
+        match moved {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => {
+                let _ = rustix::fs::rmdir(&aside);
+                // Somebody else made it meanwhile.
+                if path.symlink_metadata().is_ok() { Ok(()) } else { Err(failed(e)) }
             }
         }
     }

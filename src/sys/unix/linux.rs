@@ -15,13 +15,14 @@ use rustix::mm::{Advice, MlockFlags};
 use rustix::thread::{Timespec, futex};
 
 use super::FileId;
+use crate::map::Scope;
 
 pub(super) const OFD_SETLK: libc::c_int = libc::F_OFD_SETLK;
 pub(super) const OFD_GETLK: libc::c_int = libc::F_OFD_GETLK;
 
 /// Where scopes' directories may lie; the first that is there and is safe is taken. The list does not depend
 /// on the environment: a service and a shell must come to the same place.
-pub(super) fn base_directories() -> Vec<PathBuf> {
+pub(super) fn base_directories(_scope: Scope) -> Vec<PathBuf> {
     vec!["/dev/shm".into(), "/tmp".into()]
 }
 

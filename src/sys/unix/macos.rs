@@ -13,15 +13,19 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::FileId;
+use crate::map::Scope;
 
 pub(super) const OFD_SETLK: libc::c_int = libc::F_OFD_SETLK;
 pub(super) const OFD_GETLK: libc::c_int = libc::F_OFD_GETLK;
 
 /// Where scopes' directories may lie; the first that is there and is safe is taken. The global scope lies in
 /// `/tmp`: the per-user directory is closed to other users.
-pub(super) fn base_directories() -> Vec<PathBuf> {
-    // Without `TMPDIR` this asks the system (`_CS_DARWIN_USER_TEMP_DIR`).
-    vec![std::env::temp_dir(), "/tmp".into()]
+pub(super) fn base_directories(scope: Scope) -> Vec<PathBuf> {
+    match scope {
+        // Without `TMPDIR` this asks the system (`_CS_DARWIN_USER_TEMP_DIR`).
+        Scope::User => vec![std::env::temp_dir(), "/tmp".into()],
+        Scope::Global => vec!["/tmp".into()],
+    }
 }
 
 /// A file that has no name: created in the temporary directory and unlinked at once. It can't be opened again

@@ -255,6 +255,21 @@ impl Drop for Mapping {
     }
 }
 
+/// Whether this process may make a file of `length` bytes. Going over the limit would raise SIGXFSZ, which ends
+/// the process.
+fn check_size_limit(length: u64, needed: u64, subject: &Subject) -> Result<()> {
+    match rustix::process::getrlimit(rustix::process::Resource::Fsize).current {
+        Some(limit) if length > limit => Err(Error::NoSpace {
+            subject: subject.clone(),
+            needed,
+            reason: format!(
+                "the file size limit of this process is {limit} bytes (RLIMIT_FSIZE); raise it with ulimit -f"
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Gives `file` the length `start + capacity` and, unless `delay`, the memory for all bytes from `start`.
 fn size_file(file: &File, start: u64, capacity: u64, delay: bool, subject: &Subject) -> Result<()> {
     if i64::try_from(capacity).is_err() {
@@ -268,14 +283,7 @@ fn size_file(file: &File, start: u64, capacity: u64, delay: bool, subject: &Subj
         .checked_add(capacity)
         .filter(|end| i64::try_from(*end).is_ok())
         .ok_or_else(|| no_space("no file can be as long; ask for less".to_owned()))?;
-    // Going over RLIMIT_FSIZE would raise SIGXFSZ, which ends the process.
-    if let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Fsize).current
-        && end > limit
-    {
-        return Err(no_space(format!(
-            "the file size limit of this process is {limit} bytes (RLIMIT_FSIZE); raise it with ulimit -f"
-        )));
-    }
+    check_size_limit(end, capacity, subject)?;
     let sized = if delay { rustix::fs::ftruncate(file, end) } else { os::reserve(file, start, capacity) };
     sized.map_err(|e| match e {
         Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::FBIG | Errno::INVAL => no_space(format!(

@@ -25,7 +25,7 @@ use rustix::io::Errno;
 use super::dirs::{self, ScopeDir, describe, permissions, user_id, with_locked};
 use super::lock::{self, LIFE};
 use super::record::{DataPlace, Record};
-use super::{FileId, RangeLocks, Section, os, set_inheritable, size_file};
+use super::{FileId, RangeLocks, Section, check_size_limit, os, set_inheritable, size_file};
 use crate::error::{Error, Result, Subject};
 use crate::map::{MapInfo, Rights, Scope};
 use crate::sys::{Disposition, LockMode, Opened, Place, Request, name_hash};
@@ -384,6 +384,8 @@ fn give_name(
     request: Request,
     record: &Record,
 ) -> Result<Opened> {
+    // A map on a file has nothing but its record here, and nobody has looked at the limit yet.
+    check_size_limit(record.len(), record.len(), &place.name.subject())?;
     record.write(&new.file).map_err(|e| match e.kind() {
         io::ErrorKind::StorageFull => Error::NoSpace {
             subject: place.name.subject(),
@@ -444,7 +446,7 @@ pub(super) fn link(place: Place<'_>, file: &File, request: Request) -> Result<Na
     Ok(opened.section.hold.unwrap_or_else(|| unreachable!("made with a name")))
 }
 
-/// Deletes leftovers of this user (for root: of all users) and adds their names to `removed`. Under the
+/// Deletes leftovers of this user (for root in the global scope: of all users) and adds their names to `removed`. Under the
 /// directory's lock. What can't be looked at is left alone.
 fn sweep(dir: &ScopeDir, removed: &mut Vec<String>) {
     let Ok(entries) = Dir::read_from(dir.file()) else { return };
@@ -455,7 +457,7 @@ fn sweep(dir: &ScopeDir, removed: &mut Vec<String>) {
             continue;
         }
         let Ok(stat) = rustix::fs::statat(dir.file(), name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-        let ours = stat.st_uid == user_id() || user_id() == 0;
+        let ours = stat.st_uid == user_id() || user_id() == 0 && dir.scope() == Scope::Global;
         if !ours || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink != 1 {
             continue;
         }
@@ -477,6 +479,9 @@ fn sweep(dir: &ScopeDir, removed: &mut Vec<String>) {
 
 /// Deletes what holders that were killed left in a scope; gives the names.
 pub(crate) fn collect_garbage(scope: Scope, directory: Option<&Path>) -> Result<Vec<String>> {
+    if scope == Scope::Global {
+        dirs::remove_aside(directory)?;
+    }
     let removed = with_locked(scope, directory, false, |dir| {
         let mut removed = Vec::new();
         sweep(dir, &mut removed);

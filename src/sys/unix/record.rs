@@ -60,6 +60,15 @@ impl Record {
         ((FIXED + name.len()) as u64).next_multiple_of(DATA_ALIGNMENT)
     }
 
+    /// Bytes that it takes.
+    pub(super) fn len(&self) -> u64 {
+        let path = match &self.place {
+            DataPlace::Here { .. } => 0,
+            DataPlace::File { path, .. } => path.as_os_str().len(),
+        };
+        (FIXED + self.name.len() + path) as u64
+    }
+
     pub(super) fn write(&self, file: &File) -> io::Result<()> {
         let (kind, offset, path, id) = match &self.place {
             DataPlace::Here { offset } => (1u32, *offset, &[][..], FileId { device: 0, inode: 0 }),

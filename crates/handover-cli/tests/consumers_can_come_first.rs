@@ -1,0 +1,51 @@
+//! `get --wait` is started before anything is there, and gets the first value.
+
+mod world;
+
+use std::process::Stdio;
+
+use world::{Running, World};
+
+fn waiting(world: &World, arguments: &[&str]) -> Running {
+    let mut command = world.command(&["get", "--wait", "60s"]);
+    let mut consumer = Running::start(command.args(arguments).stdout(Stdio::piped()));
+    consumer.says("waiting");
+    consumer
+}
+
+#[test]
+fn before_the_producer() {
+    let world = World::new();
+    let consumers: Vec<Running> = (0..3).map(|_| waiting(&world, &["x", "--pointer", "/Bearer"])).collect();
+    let _producer = world.hold(&["x", r#"{"Bearer":"b"}"#]);
+    for consumer in consumers {
+        assert_eq!(consumer.end().text(), "b");
+    }
+}
+
+#[test]
+fn before_the_first_value() {
+    let world = World::new();
+    let _empty = handover::MapOptions::new().directory(world.names()).create_new("x", 100).unwrap();
+    let consumer = waiting(&world, &["x"]);
+    let _producer = world.hold(&["x", "1"]);
+    assert_eq!(consumer.end().text(), "1");
+}
+
+#[test]
+fn before_the_file() {
+    let world = World::new();
+    let path = world.path("file");
+    let path = path.to_str().unwrap();
+    let consumer = waiting(&world, &["--path", path]);
+    world.run(&["put", "--path", path, "1"]).expect(0);
+    assert_eq!(consumer.end().text(), "1");
+}
+
+#[test]
+fn one_that_need_not_wait_says_nothing() {
+    let world = World::new();
+    let _producer = world.hold(&["x", "1"]);
+    let ran = world.run(&["get", "x", "--wait", "60s"]).expect(0);
+    assert_eq!((ran.stdout.as_slice(), ran.stderr.as_str()), (&b"1"[..], ""));
+}

@@ -1,0 +1,102 @@
+//! A value is seen by who gets it, and nowhere else: not in listings, not in talk, not in the arguments or
+//! the environment of processes.
+
+mod world;
+
+use world::World;
+
+const SECRET: &str = "s3cr3t-v4lue";
+
+#[test]
+fn not_in_listings_nor_in_talk() {
+    let world = World::new();
+    let value = format!(r#"{{"Bearer":"{SECRET}"}}"#);
+    let producer = world.hold_with(&["x", "-"], value.as_bytes());
+    for arguments in [
+        &["ls"][..],
+        &["ls", "--json"],
+        &["stat", "x"],
+        &["stat", "x", "--json"],
+        &["gc"],
+        &["put", "x", "1", "--new"],
+        &["get", "x", "--pointer", "/nothing"],
+    ] {
+        let ran = world.run(arguments);
+        let seen = String::from_utf8_lossy(&ran.stdout).into_owned() + &ran.stderr;
+        assert!(!seen.contains(SECRET) && !seen.contains("Bearer"), "{arguments:?}: {seen}");
+    }
+    assert!(!producer.said.contains(SECRET), "{}", producer.said);
+    producer.signal("TERM");
+    assert!(!producer.end().stderr.contains(SECRET));
+}
+
+#[test]
+fn not_in_messages_about_values_that_are_refused() {
+    let world = World::new();
+    for value in [format!("\"{SECRET}"), format!("{{\"a\":{SECRET}}}"), format!("{{\"{SECRET}\" 1}}")] {
+        let ran = world.run_with(&["put", "x", "-"], value.as_bytes()).expect(1);
+        assert!(!ran.stderr.contains(SECRET), "{}", ran.stderr);
+    }
+    let _producer = world.hold_with(&["x", "-", "--text"], SECRET.as_bytes());
+    let ran = world.run(&["get", "x", "--pointer", "/a"]).expect(1);
+    assert!(!ran.stderr.contains(SECRET), "{}", ran.stderr);
+}
+
+#[cfg(target_os = "linux")]
+mod on_linux {
+    use std::fs;
+
+    use super::{SECRET, World};
+
+    #[test]
+    fn not_in_arguments_or_environment_of_a_child() {
+        let world = World::new();
+        let script = "tr '\\0' ' ' < /proc/$$/cmdline; env";
+        let ran = world.run_with(&["put", "x", "-", "--text", "--", "sh", "-c", script], SECRET.as_bytes());
+        let seen = ran.text();
+        assert!(seen.contains("HANDOVER_DIR") && !seen.contains(SECRET), "{seen}");
+    }
+
+    /// Watches the processes that a demo starts, until both a producer and a consumer were seen.
+    #[test]
+    fn not_in_arguments_or_environment_of_the_demo_s_children() {
+        let world = World::new();
+        let (mut producers, mut consumers) = (0, 0);
+        while producers == 0 || consumers == 0 {
+            let mut demo = world.command(&["demo"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+            let children = format!("/proc/{0}/task/{0}/children", demo.id());
+            let status = loop {
+                for child in fs::read_to_string(&children).unwrap_or_default().split_whitespace() {
+                    let read = |file: &str| fs::read(format!("/proc/{child}/{file}")).unwrap_or_default();
+                    let arguments = String::from_utf8_lossy(&read("cmdline")).into_owned();
+                    let arguments: Vec<&str> = arguments.split_terminator('\0').collect();
+                    let environment = String::from_utf8_lossy(&read("environ")).into_owned();
+                    assert!(!environment.contains("eyJ"), "a token in the environment: {environment}");
+                    match arguments.as_slice() {
+                        [_, role, name] if name.starts_with("demo-") && !name.contains('.') => match *role {
+                            "demo-producer" => producers += 1,
+                            "demo-consumer" => consumers += 1,
+                            "get" => {}
+                            other => panic!("a process of the demo with role {other}"),
+                        },
+                        // Before its exec a child is the demo itself; after its end it has no arguments.
+                        [_, "demo"] | [] => {}
+                        other => panic!("a process of the demo has other arguments: {other:?}"),
+                    }
+                }
+                if let Some(status) = demo.try_wait().unwrap() {
+                    break status;
+                }
+            };
+            assert!(status.success());
+        }
+    }
+}
+
+#[test]
+fn the_demo_shows_no_whole_token() {
+    let world = World::new();
+    let story = world.run(&["demo"]).text();
+    let whole = |word: &str| word.starts_with("eyJ") && word.contains('.');
+    assert!(!story.split_whitespace().any(whole), "{story}");
+}

@@ -1,0 +1,64 @@
+//! The demo succeeds, alone and beside others, and leaves nothing behind.
+
+mod world;
+
+use std::process::Stdio;
+
+use world::{Running, World};
+
+#[test]
+fn alone() {
+    let world = World::new();
+    let story = world.run(&["demo"]).text();
+    for part in [
+        "token",
+        "producer",
+        "consumer",
+        "signature is good",
+        "hand-over took",
+        "SIGKILL",
+        "gone",
+        "Every step held",
+    ] {
+        assert!(story.contains(part), "no '{part}' in: {story}");
+    }
+    assert!(world.files().is_empty(), "{:?}", world.files());
+}
+
+#[test]
+fn several_at_once() {
+    let world = World::new();
+    let demos: Vec<Running> =
+        (0..6).map(|_| Running::start(world.command(&["demo"]).stdout(Stdio::piped()))).collect();
+    for demo in demos {
+        let ran = demo.end().expect(0);
+        assert!(ran.stderr.is_empty(), "{}", ran.stderr);
+    }
+    assert!(world.files().is_empty(), "{:?}", world.files());
+}
+
+#[test]
+fn a_demo_that_can_not_hold_fails() {
+    let world = World::new();
+    let mut command = world.command(&["demo"]);
+    let ran = Running::start(command.env("HANDOVER_DIR", "/no/such/directory").stdout(Stdio::piped())).end();
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(!String::from_utf8_lossy(&ran.stdout).contains("Every step held"));
+}
+
+#[test]
+fn a_demo_that_is_killed_leaves_no_process_and_no_name() {
+    let world = World::new();
+    for _ in 0..10 {
+        let mut demo = Running::start(world.command(&["demo"]).stdout(Stdio::piped()));
+        // As soon as it has said anything; the rest of it is cut off at a random point.
+        let mut out = std::io::BufReader::new(demo.child.stdout.take().unwrap());
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        demo.child.kill().unwrap();
+        // Its children have its standard error: it ends when all of them have.
+        demo.end();
+    }
+    world.run(&["gc"]).expect(0);
+    assert!(world.files().is_empty(), "{:?}", world.files());
+}

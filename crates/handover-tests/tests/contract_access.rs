@@ -2,6 +2,8 @@
 //! write-only and copy-on-write views do. The matrices stand here as .NET's tests have them, not as the library
 //! computes them.
 
+#![cfg(unix)]
+
 mod contract_common;
 
 use std::fs::{File, OpenOptions};

@@ -1,6 +1,8 @@
 //! Proves that a map has exactly the bytes that were asked for, that views cover exactly what they say, at any
 //! offset, and that sizes which can't be had are errors of the right class.
 
+#![cfg(unix)]
+
 mod contract_common;
 
 use contract_common::{failure, kind, own_dir, within};

@@ -1,6 +1,8 @@
 //! Proves what goes when a map is dropped and what stays: views outlive it and share, the name goes with the
 //! last map, and the file behind it is closed.
 
+#![cfg(unix)]
+
 mod contract_common;
 
 use std::fs::File;

@@ -1,6 +1,8 @@
 //! Proves how maps on files behave: which file is created, emptied, grown, kept or deleted; what is refused; and
 //! that all views and the file itself show the same bytes.
 
+#![cfg(unix)]
+
 mod contract_common;
 
 use std::fs::{File, OpenOptions};
@@ -265,6 +267,7 @@ fn two_maps_of_one_open_file_share_their_bytes_with_it() {
 // What is no file.
 
 #[test]
+#[cfg(not(target_os = "macos"))] // rustix makes no FIFOs there.
 fn a_fifo_is_unsupported_and_never_waits() {
     let dir = own_dir();
     let path = dir.path().join("fifo");

@@ -1,8 +1,9 @@
-#![cfg(target_os = "linux")]
 //! A process that is killed before any of the system calls that create, open or close a name leaves no
 //! half-made map: with its creator dead the name does not exist; with a holder alive it is whole; and one
 //! operation on the scope removes every file that was left. While the process stands still at that place, but
 //! without the directory's lock, others find the name whole or not at all.
+
+#![cfg(target_os = "linux")]
 
 use std::path::{Path, PathBuf};
 

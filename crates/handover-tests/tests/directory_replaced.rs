@@ -1,7 +1,8 @@
-#![cfg(target_os = "linux")]
 //! The directory of a scope, or the file of a name, is replaced while an operation is under way (somebody
 //! tidies up, or means harm): an operation that waited for the lock of a directory that is no longer there goes
 //! to the one that is, and no process ends up holding one file and mapping another.
+
+#![cfg(target_os = "linux")]
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;

@@ -1,6 +1,7 @@
-#![cfg(target_os = "linux")]
 //! Without `HANDOVER_DIR` names lie in `/dev/shm`, and in `/tmp` where that is missing or not safe; never in a
 //! directory that others can write to without the sticky bit. Each actor sees file systems of its own there.
+
+#![cfg(target_os = "linux")]
 
 use std::path::Path;
 

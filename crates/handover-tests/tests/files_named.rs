@@ -1,6 +1,7 @@
-#![cfg(target_os = "linux")]
 //! A map on a file can have a name: other processes open the file's bytes by it, the name ends with its last
 //! holder, and the file stays.
+
+#![cfg(target_os = "linux")]
 
 use handover_tests::{Obey, Open, Stage};
 

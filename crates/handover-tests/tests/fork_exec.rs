@@ -1,7 +1,8 @@
-#![cfg(target_os = "linux")]
 //! A forked child keeps its parent's maps alive while it lives, however the parent ends; running another
 //! program closes them, unless they were made inheritable; each of several handles and threads of one process
 //! holds for itself.
+
+#![cfg(target_os = "linux")]
 
 use handover_tests::{Command, How, Obey, Open, Reply, Stage};
 

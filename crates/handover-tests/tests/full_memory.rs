@@ -1,6 +1,7 @@
-#![cfg(target_os = "linux")]
 //! Where memory runs out, creating a map is an error and nothing is left: no process dies of it, neither then
 //! nor when it writes to a map that it has. The limit of a process on the size of files counts too.
+
+#![cfg(target_os = "linux")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,8 @@
-#![cfg(target_os = "linux")]
 //! The lock of a scope's directory: when a process is killed that holds it, the next operation proceeds; when
 //! it is stopped instead, operations of others end with an error that names the directory, and nothing is
 //! lost when it goes on.
+
+#![cfg(target_os = "linux")]
 
 use handover_tests::trace::{Before, Stopped, send_stopped};
 use handover_tests::{Actor, Command, How, Obey, Open, Reply, Stage};

@@ -1,10 +1,11 @@
-#![cfg(target_os = "linux")]
 //! Eight processes open and close two names as fast as they can while most of them are killed at random
 //! moments: there are never two living maps under one name, never a half-made one, never a name without a
 //! holder, no error but those that the contract allows, and at the end nothing that a sweep does not remove.
 //! How the judge knows is told in `handover_tests::race`.
 //!
 //! `HANDOVER_RACE_ROUNDS` sets how many rounds (10,000); in a round each of the eight does one thing.
+
+#![cfg(target_os = "linux")]
 
 use std::collections::HashSet;
 

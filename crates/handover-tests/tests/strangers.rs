@@ -1,8 +1,9 @@
-#![cfg(target_os = "linux")]
 //! Something that is not this user's map stands where a name or its directory is expected: it is refused with
 //! an error that says what it is and whose, and nothing of it is touched. And what users may do with each
 //! other's maps in the global scope: nothing, unless the owner gave it a wider mode and the opener names the
 //! owner.
+
+#![cfg(target_os = "linux")]
 
 use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::Path;

@@ -112,7 +112,7 @@ fn child() {
             let cell = cell(&name);
             let mut writer = cell.writer_timeout(LIMIT).unwrap();
             let _ = writer.publish_with(100_000, |buffer| {
-                buffer.write_all(&[0xEE; 50_000]).unwrap();
+                buffer.write_all(&vec![0xEE; 50_000]).unwrap();
                 stay();
                 Ok(())
             });
@@ -342,9 +342,9 @@ fn a_cell_hands_over_and_survives_its_writer() {
     let map = MemoryMappedFile::open_existing(&name).unwrap();
     let cell = Cell::open(map).unwrap();
     let mut reader = cell.reader();
-    assert_eq!(reader.load().unwrap().unwrap().to_vec().unwrap().as_slice(), [100; 100_000]);
+    assert_eq!(reader.load().unwrap().unwrap().to_vec().unwrap().as_slice(), vec![100; 100_000]);
     let value = cell.copy().unwrap().unwrap();
-    assert_eq!((value.version, value.bytes.as_slice()), (100, [100; 100_000].as_slice()));
+    assert_eq!((value.version, value.bytes.as_slice()), (100, vec![100; 100_000].as_slice()));
     let read_only = MapOptions::new().access(Access::Read).rights(Rights::READ).open_existing(&name).unwrap();
     let read_only = Cell::open(read_only).unwrap();
     assert_eq!(read_only.copy().unwrap().unwrap().version, 100);
@@ -365,7 +365,7 @@ fn a_cell_hands_over_and_survives_its_writer() {
     assert_eq!(reader.load().unwrap().unwrap().to_vec().unwrap().as_slice(), b"next");
     assert_eq!(cell.writer_timeout(LIMIT).unwrap().publish(&vec![7; 1 << 20]).unwrap(), 102);
     assert!(!cell.info().unwrap().has_writer);
-    assert_eq!(reader.load().unwrap().unwrap().to_vec().unwrap().as_slice(), [7; 1 << 20]);
+    assert_eq!(reader.load().unwrap().unwrap().to_vec().unwrap().as_slice(), vec![7; 1 << 20]);
 }
 
 #[test]
@@ -425,9 +425,9 @@ fn what_a_broken_writer_says_of_memory_is_not_believed() {
     assert_eq!(cell.reader().load().unwrap_err().kind(), ErrorKind::Corrupt);
     let mut writer = cell.try_writer().unwrap().unwrap();
     for _ in 0..5 {
-        writer.publish(&[5; 70_000]).unwrap();
+        writer.publish(&vec![5; 70_000]).unwrap();
     }
-    assert_eq!(cell.copy().unwrap().unwrap().bytes.as_slice(), [5; 70_000]);
+    assert_eq!(cell.copy().unwrap().unwrap().bytes.as_slice(), vec![5; 70_000]);
 }
 
 #[test]

@@ -91,7 +91,9 @@ impl MapperOptions {
     /// ```
     /// # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
     /// # std::fs::create_dir(&dir)?;
-    /// use handover::{ErrorKind, MapOptions, MapperOptions, TypeName};
+    /// # // SAFETY: the example has one thread.
+    /// # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };
+    /// use handover::{ErrorKind, MapperOptions, TypeName};
     ///
     /// struct Celsius;
     /// impl TypeName for Celsius {
@@ -102,7 +104,7 @@ impl MapperOptions {
     ///     const TYPE_NAME: &'static str = "weather.Kelvin";
     /// }
     ///
-    /// let options = MapperOptions::new().map(MapOptions::new().directory(&dir));
+    /// let options = MapperOptions::new();
     /// let writer = options.clone().named::<Celsius>().create::<f64>("outside", 64)?;
     /// writer.set(&21.5)?;
     /// let reader = options.named::<Kelvin>().open::<f64>("outside")?;

@@ -337,7 +337,12 @@ mod face {
         ///
         /// `Unsupported` on a handle that can't write.
         pub fn try_writer(&self) -> Result<Option<Writer>> {
-            Ok(self.shared.try_lock_writer()?.then(|| Writer::new(self.shared.clone())))
+            if !self.shared.try_lock_writer()? {
+                return Ok(None);
+            }
+            let writer = Writer::new(self.shared.clone());
+            self.shared.be_present()?;
+            Ok(Some(writer))
         }
 
         /// Becomes the writer, waiting up to `limit` while another one is.
@@ -452,8 +457,8 @@ mod face {
             if !self.shared.can_write {
                 return Ok(());
             }
-            if let Some(mut writer) = self.try_writer()? {
-                writer.remove_expired()?;
+            if self.shared.try_lock_writer()? {
+                Writer::new(self.shared.clone()).remove_expired()?;
             }
             Ok(())
         }

@@ -326,18 +326,20 @@ impl Shared {
 
     // ---- writing, all under the writers' lock
 
-    /// Tries to become the writer.
+    /// Makes this handle one that writes: until it goes, those who wait for the last writer to go wait on.
+    pub(super) fn be_present(&self) -> Result<()> {
+        let mut idle = self.idle();
+        if !idle.present {
+            // Nobody ever has this lock exclusively.
+            idle.present = self.map.section().try_lock(PRESENCE_LOCK, LockMode::Shared)?;
+        }
+        Ok(())
+    }
+
+    /// Tries to take the writers' lock: to write, or to clear something away.
     pub(super) fn try_lock_writer(&self) -> Result<bool> {
         if !self.can_write {
             return Err(Error::unsupported(format!("{} was opened for reading only", self.subject())));
-        }
-        {
-            let mut idle = self.idle();
-            if !idle.present {
-                // Shared locks don't exclude each other, so this is only not got for a moment: while somebody
-                // asks. Without it a waiter that asked would be told that no writer lives.
-                idle.present = self.map.section().try_lock(PRESENCE_LOCK, LockMode::Shared)?;
-            }
         }
         if !self.map.section().try_lock(WRITER_LOCK, LockMode::Exclusive)? {
             return Ok(false);

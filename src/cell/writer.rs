@@ -31,7 +31,8 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// `ValueTooLarge` and `NoSpace`: the old version stays.
+    /// `ValueTooLarge` and `NoSpace`: the old version stays. `Io` where the system could not write the file:
+    /// the version may be current, and is not sure to survive the loss of power.
     pub fn publish(&mut self, bytes: &[u8]) -> Result<u64> {
         self.publish_as(&Meta::default(), bytes)
     }

@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use handover::{Auth, MemoryMapper};
-//! # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
+//! # let dir = std::env::temp_dir().join(format!("handover-doc-lib-{}", std::process::id()));
 //! # std::fs::create_dir(&dir)?;
 //! # // SAFETY: the example has one thread.
 //! # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };

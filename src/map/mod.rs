@@ -35,7 +35,7 @@ use crate::sys::{self, Disposition, LockId, LockMode, Opened, Place, Request, Se
 ///
 /// ```
 /// use handover::MemoryMappedFile;
-/// # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
+/// # let dir = std::env::temp_dir().join(format!("handover-doc-map-{}", std::process::id()));
 /// # std::fs::create_dir(&dir)?;
 /// # // SAFETY: the example has one thread.
 /// # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };

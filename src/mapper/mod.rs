@@ -36,7 +36,7 @@ const LOCK_LIMIT: Duration = Duration::from_secs(10);
 ///
 /// ```
 /// use handover::{Auth, MemoryMapper};
-/// # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
+/// # let dir = std::env::temp_dir().join(format!("handover-doc-mapper-{}", std::process::id()));
 /// # std::fs::create_dir(&dir)?;
 /// # // SAFETY: the example has one thread.
 /// # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };
@@ -294,11 +294,12 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     /// is the error `Unsupported`.
     ///
     /// ```
-    /// # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
+    /// # let dir = std::env::temp_dir().join(format!("handover-doc-watch-{}", std::process::id()));
     /// # std::fs::create_dir(&dir)?;
-    /// # let options = handover::MapperOptions::new().map(handover::MapOptions::new().directory(&dir));
-    /// # let producer = options.create::<u32>("count", 64)?;
-    /// # let consumer = options.open::<u32>("count")?;
+    /// # // SAFETY: the example has one thread.
+    /// # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };
+    /// # let producer = handover::MemoryMapper::<u32>::create("count", 64)?;
+    /// # let consumer = handover::MemoryMapper::<u32>::open("count")?;
     /// producer.set(&1)?;
     /// producer.set(&2)?;
     /// drop(producer);

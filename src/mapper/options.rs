@@ -89,7 +89,7 @@ impl MapperOptions {
     /// error.
     ///
     /// ```
-    /// # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
+    /// # let dir = std::env::temp_dir().join(format!("handover-doc-named-{}", std::process::id()));
     /// # std::fs::create_dir(&dir)?;
     /// # // SAFETY: the example has one thread.
     /// # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };

@@ -1,5 +1,7 @@
 //! `get --wait` is started before anything is there, and gets the first value.
 
+#![cfg(unix)]
+
 mod world;
 
 use std::process::Stdio;

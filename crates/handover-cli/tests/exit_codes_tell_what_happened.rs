@@ -1,5 +1,7 @@
 //! Each exit code that the help lists, from a cause of its kind.
 
+#![cfg(unix)]
+
 mod world;
 
 use world::World;

@@ -1,5 +1,7 @@
 //! `ls` and `stat`: names, scopes, sizes, owners, holders and age.
 
+#![cfg(unix)]
+
 mod world;
 
 use serde_json::json;

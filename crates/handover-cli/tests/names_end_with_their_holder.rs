@@ -1,5 +1,7 @@
 //! A name is there while `put` runs and gone when it has ended, however it ended.
 
+#![cfg(unix)]
+
 mod world;
 
 use world::World;

@@ -1,6 +1,8 @@
 //! A value is seen by who gets it, and nowhere else: not in listings, not in talk, not in the arguments or
 //! the environment of processes.
 
+#![cfg(unix)]
+
 mod world;
 
 use world::World;

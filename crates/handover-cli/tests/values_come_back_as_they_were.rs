@@ -1,5 +1,7 @@
 //! What `put` stored, `get` prints, byte for byte.
 
+#![cfg(unix)]
+
 mod world;
 
 use world::World;

@@ -1,6 +1,8 @@
 //! Standard output carries what was asked for and nothing else; talk goes to standard error; nobody
 //! reading is not an error.
 
+#![cfg(unix)]
+
 mod world;
 
 use std::io::Read;

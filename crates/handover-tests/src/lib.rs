@@ -48,6 +48,29 @@ pub fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
+/// Whether this is Wine, which lacks some of what Windows has: docs/platforms.md says what.
+pub fn under_wine() -> bool {
+    #[cfg(windows)]
+    {
+        unsafe extern "system" {
+            fn GetModuleHandleA(name: *const u8) -> *mut std::ffi::c_void;
+            fn GetProcAddress(module: *mut std::ffi::c_void, name: *const u8) -> *const std::ffi::c_void;
+        }
+        // SAFETY: the name ends with a NUL. Every process has this library, for as long as it lives.
+        let module = unsafe { GetModuleHandleA(c"ntdll.dll".as_ptr().cast()) };
+        // SAFETY: the module is loaded, and the name ends with a NUL.
+        !unsafe { GetProcAddress(module, c"wine_get_version".as_ptr().cast()) }.is_null()
+    }
+    #[cfg(not(windows))]
+    false
+}
+
+/// The capacity that an opener finds by name where a map was created with this one: whole pages on Windows,
+/// because the kernel keeps no other number.
+pub fn found_capacity(created: u64) -> u64 {
+    if cfg!(windows) { created.next_multiple_of(4096) } else { created }
+}
+
 /// A directory of the test's own, and the actors' program.
 #[derive(Debug)]
 pub struct Stage {

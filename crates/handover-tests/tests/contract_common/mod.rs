@@ -41,12 +41,6 @@ pub(crate) fn page() -> u64 {
     65_536
 }
 
-/// The capacity that an opener finds of a map that was created with this one in memory: whole pages on Windows,
-/// because the kernel keeps no other number.
-pub(crate) fn found_capacity(created: u64) -> u64 {
-    if cfg!(windows) { created.next_multiple_of(4096) } else { created }
-}
-
 /// The file for this program alone, as .NET's `FileShare.None` has it, unless somebody else has it open (on
 /// Unix: somebody who takes such locks too).
 pub(crate) fn take_alone(path: &Path) -> Option<File> {

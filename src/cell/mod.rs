@@ -12,6 +12,8 @@ mod reader;
 #[cfg(not(loom))]
 mod shared;
 mod sync;
+#[cfg(all(feature = "tokio", not(loom)))]
+mod waiting;
 #[cfg(not(loom))]
 mod writer;
 
@@ -19,6 +21,8 @@ mod writer;
 pub use self::face::{Cell, CellInfo, CellOptions};
 #[cfg(not(loom))]
 pub use self::reader::{Reader, Snapshot, TrustedSnapshot, TrustingReader, Value};
+#[cfg(all(feature = "tokio", not(loom)))]
+pub(crate) use self::waiting::Waiter;
 #[cfg(not(loom))]
 pub use self::writer::{SlotBuffer, Writer};
 
@@ -417,6 +421,12 @@ mod face {
                     sys::sleep_on(shared.sleep_word(), seen as u32, left.min(SLEEP_LIMIT));
                 }
             }
+        }
+
+        /// A place in the line of the thread that waits for all tasks of the process.
+        #[cfg(feature = "tokio")]
+        pub(crate) fn waiter(&self) -> super::Waiter {
+            super::Waiter::new(self.shared.clone())
         }
 
         /// What can be told without the value.

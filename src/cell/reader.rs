@@ -324,6 +324,16 @@ impl TrustingReader {
         }))
     }
 
+    /// [`load`](Self::load) with what was stored beside the bytes.
+    #[cfg(feature = "rkyv")]
+    #[inline]
+    pub(crate) fn load_snapshot(&mut self) -> Result<Option<(&Snapshot, &[u8])>> {
+        Ok(self.reader.load()?.map(|snapshot| {
+            // SAFETY: as in `load`.
+            (snapshot, unsafe { snapshot.0.bytes() })
+        }))
+    }
+
     /// The newest version as a snapshot that outlives the next load.
     ///
     /// # Errors

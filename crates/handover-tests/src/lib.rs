@@ -23,7 +23,7 @@ pub mod race;
 #[cfg(target_os = "linux")]
 pub mod trace;
 
-pub use alone::{Alone, names_in};
+pub use alone::{Alone, OwnDir, names_in, own_dir};
 pub use protocol::{Command, Failure, How, Map, Open, Reply};
 
 /// Longer than any command takes, even where everything is slow: a test that waits as long hangs.

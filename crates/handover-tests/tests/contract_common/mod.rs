@@ -2,35 +2,16 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::fs::{File, OpenOptions};
-use std::ops::Deref;
 use std::path::Path;
 
 use handover::{Error, ErrorKind, MapOptions, Result};
-use handover_tests::{Alone, names_in};
+use handover_tests::names_in;
+pub(crate) use handover_tests::own_dir;
 use tempfile::TempDir;
-
-/// A place for names and files that no other test sees and that goes with the value.
-#[derive(Debug)]
-pub(crate) struct OwnDir {
-    directory: TempDir,
-    _alone: Alone,
-}
-
-impl Deref for OwnDir {
-    type Target = TempDir;
-
-    fn deref(&self) -> &TempDir {
-        &self.directory
-    }
-}
-
-pub(crate) fn own_dir() -> OwnDir {
-    OwnDir { _alone: Alone::new(), directory: tempfile::tempdir().unwrap() }
-}
 
 /// Options whose names lie in `dir`.
 pub(crate) fn within(dir: &TempDir) -> MapOptions {
-    names_in(dir.path())
+    names_in(dir)
 }
 
 /// A unit that the offsets of views are multiples of inside the system; a map is longer than one.

@@ -49,7 +49,7 @@ where
 }
 
 fn waiting_threads() -> Option<usize> {
-    if !Path::new("/proc/self/task").exists() {
+    if cfg!(windows) || !Path::new("/proc/self/task").exists() {
         return None;
     }
     let names = std::fs::read_dir("/proc/self/task").unwrap().flatten();

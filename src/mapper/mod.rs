@@ -335,7 +335,9 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     /// ```
     /// # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
     /// # std::fs::create_dir(&dir)?;
-    /// # let options = handover::MapperOptions::new().map(handover::MapOptions::new().directory(&dir));
+    /// # // SAFETY: no other thread runs.
+    /// # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };
+    /// # let options = handover::MapperOptions::new();
     /// # let producer = options.create::<u32>("count", 64)?;
     /// # let consumer = options.open::<u32>("count")?;
     /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {

@@ -1,7 +1,5 @@
 //! Each exit code that the help lists, from a cause of its kind.
 
-#![cfg(unix)]
-
 mod world;
 
 use world::World;
@@ -141,7 +139,7 @@ fn timed_out_is_4() {
     let ran = world.run(&["get", "nobody", "--wait", "50ms"]).expect(4);
     assert!(ran.stderr.contains("timed out after 50ms"), "{}", ran.stderr);
     world.run(&["get", "--path", "/no/such/file", "--wait", "50ms"]).expect(4);
-    let _empty = handover::MapOptions::new().directory(world.names()).create_new("empty", 100).unwrap();
+    let _empty = world.names_options().create_new("empty", 100).unwrap();
     world.run(&["get", "empty", "--wait", "50ms"]).expect(4);
     world.run(&["get", "empty", "--wait", "50ms", "--plain"]).expect(4);
     let _producer = world.hold(&["x", "1"]);
@@ -161,7 +159,7 @@ fn timed_out_is_4() {
 #[test]
 fn no_value_yet_is_5() {
     let world = World::new();
-    let _empty = handover::MapOptions::new().directory(world.names()).create_new("empty", 100).unwrap();
+    let _empty = world.names_options().create_new("empty", 100).unwrap();
     assert!(world.run(&["get", "empty"]).expect(5).stderr.contains("no value yet"));
     assert!(world.run(&["get", "empty", "--plain"]).expect(5).stderr.contains("no value yet"));
     let _producer = world.hold(&["x", "1"]);

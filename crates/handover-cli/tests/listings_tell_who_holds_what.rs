@@ -1,7 +1,5 @@
 //! `ls` and `stat`: names, scopes, sizes, owners, holders and age.
 
-#![cfg(unix)]
-
 mod world;
 
 use serde_json::json;
@@ -97,7 +95,7 @@ fn sizes_are_right_around_the_edges() {
 #[test]
 fn maps_without_a_value_say_so() {
     let world = World::new();
-    let options = handover::MapOptions::new().directory(world.names());
+    let options = world.names_options();
     let _empty = options.create_new("empty", 100_000).unwrap();
     let half = options.create_new("half", 100_000).unwrap();
     half.create_view_accessor(0, 0).unwrap().write(0, 0xFFu8).unwrap();
@@ -109,7 +107,7 @@ fn maps_without_a_value_say_so() {
 #[test]
 fn a_look_takes_no_memory_for_pages_nobody_wrote() {
     let world = World::new();
-    let options = handover::MapOptions::new().directory(world.names()).delay_allocate_pages(true);
+    let options = world.names_options().delay_allocate_pages(true);
     let _sparse = options.create_new("sparse", 1 << 40).unwrap();
     let before = world.run(&["ls", "--json"]).json();
     let after = world.run(&["stat", "sparse", "--json"]).json();
@@ -128,7 +126,7 @@ fn what_a_cell_tells() {
     let time = |field: &str| stat[field].as_str().unwrap()[..19].to_owned();
     assert!(time("created") <= time("written") && time("written") < time("expires"), "{stat}");
 
-    let map = handover::MapOptions::new().directory(world.names());
+    let map = world.names_options();
     let options = handover::MapperOptions::new().map(map).named::<handover::Auth>();
     let program: handover::MemoryMapper<handover::Auth> = options.open("x").unwrap();
     program.set(&handover::Auth::new("b")).unwrap();
@@ -149,7 +147,7 @@ fn what_a_cell_tells() {
 fn a_map_that_nobody_writes_to_any_more_says_so() {
     let world = World::new();
     let producer = world.hold(&["x", "1"]);
-    let _holder = handover::MapOptions::new().directory(world.names()).open_existing("x").unwrap();
+    let _holder = world.names_options().open_existing("x").unwrap();
     producer.kill();
     let stat = world.run(&["stat", "x", "--json"]).json();
     assert_eq!((&stat["has_writer"], &stat["state"]), (&json!(false), &json!("value")));

@@ -1,7 +1,5 @@
 //! The demo succeeds, alone and beside others, and leaves nothing behind.
 
-#![cfg(unix)]
-
 mod world;
 
 use std::process::Stdio;

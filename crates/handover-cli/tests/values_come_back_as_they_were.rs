@@ -1,7 +1,5 @@
 //! What `put` stored, `get` prints, byte for byte.
 
-#![cfg(unix)]
-
 mod world;
 
 use world::World;
@@ -132,7 +130,7 @@ fn a_pointer_leads_to_a_part() {
 fn what_is_stored_is_the_plain_layout() {
     let world = World::new();
     let _producer = world.hold(&["x", r#"{"Bearer":"b"}"#, "--plain", "--capacity", "100"]);
-    let map = handover::MapOptions::new().directory(world.names()).open_existing("x").unwrap();
+    let map = world.names_options().open_existing("x").unwrap();
     assert_eq!(map.capacity(), 100);
     let mut bytes = [9u8; 100];
     map.create_view_accessor(0, 0).unwrap().read_array(0, &mut bytes).unwrap();
@@ -144,7 +142,7 @@ fn what_is_stored_is_the_plain_layout() {
 fn what_is_stored_is_a_cell_that_says_what_it_is() {
     use handover::codec::{Bytes, Json, Text};
     let world = World::new();
-    let options = handover::MapperOptions::new().map(handover::MapOptions::new().directory(world.names()));
+    let options = handover::MapperOptions::new().map(world.names_options());
     let json = world.hold(&["json", "[1,2]"]);
     assert_eq!(options.open_as::<Vec<u8>, Json>("json").unwrap().read().unwrap(), [1, 2]);
     let wrong = options.open_as::<String, Text>("json").unwrap().read().unwrap_err();

@@ -6,6 +6,7 @@ use serde_json::json;
 use world::World;
 
 #[test]
+#[cfg(unix)]
 fn json_has_every_field() {
     let world = World::new();
     let producer = world.hold(&["x", r#"{"Bearer":"b"}"#, "--capacity", "8K"]);
@@ -45,12 +46,14 @@ fn json_has_every_field() {
 }
 
 #[test]
+#[cfg(unix)]
 fn nothing_held_is_an_empty_array() {
     let world = World::new();
     assert_eq!(world.run(&["ls", "--json"]).json(), json!([]));
 }
 
 #[test]
+#[cfg(unix)]
 fn text_for_programs_is_fifteen_columns_between_tabs() {
     let world = World::new();
     let _producer = world.hold(&["a name with spaces", "123", "--capacity", "4K"]);
@@ -64,6 +67,7 @@ fn text_for_programs_is_fifteen_columns_between_tabs() {
 }
 
 #[test]
+#[cfg(unix)]
 fn names_stay_on_one_line() {
     let world = World::new();
     let _producer = world.hold(&["a\nb\tc\u{1b}[31m", "1"]);
@@ -87,12 +91,15 @@ fn sizes_are_right_around_the_edges() {
         let arguments = ["x", "-", "--text", "--plain", "--capacity", &capacity.to_string()];
         let _producer = world.hold_with(&arguments, value.as_bytes());
         let stat = world.run(&["stat", "x", "--json"]).json();
-        assert_eq!((&stat["used"], &stat["capacity"]), (&json!(size), &json!(capacity)));
+        // A section of Windows has whole pages.
+        let found = if cfg!(windows) { u64::next_multiple_of(capacity, 4096) } else { capacity };
+        assert_eq!((&stat["used"], &stat["capacity"]), (&json!(size), &json!(found)));
         assert_eq!(stat["layout"], "plain");
     }
 }
 
 #[test]
+#[cfg(unix)]
 fn maps_without_a_value_say_so() {
     let world = World::new();
     let options = world.names_options();
@@ -105,6 +112,7 @@ fn maps_without_a_value_say_so() {
 }
 
 #[test]
+#[cfg(unix)]
 fn a_look_takes_no_memory_for_pages_nobody_wrote() {
     let world = World::new();
     let options = world.names_options().delay_allocate_pages(true);
@@ -124,7 +132,10 @@ fn what_a_cell_tells() {
     let fields = (&stat["version"], &stat["codec"], &stat["type"], &stat["has_writer"], &stat["readers"]);
     assert_eq!(fields, (&json!(2), &json!("text"), &json!(null), &json!(true), &json!(0)));
     let time = |field: &str| stat[field].as_str().unwrap()[..19].to_owned();
-    assert!(time("created") <= time("written") && time("written") < time("expires"), "{stat}");
+    assert!(time("written") < time("expires"), "{stat}");
+    if cfg!(unix) {
+        assert!(time("created") <= time("written"), "{stat}");
+    }
 
     let map = world.names_options();
     let options = handover::MapperOptions::new().map(map).named::<handover::Auth>();
@@ -154,6 +165,7 @@ fn a_map_that_nobody_writes_to_any_more_says_so() {
 }
 
 #[test]
+#[cfg(unix)]
 fn a_look_changes_nothing() {
     let world = World::new();
     let _producer = world.hold(&["x", "1"]);

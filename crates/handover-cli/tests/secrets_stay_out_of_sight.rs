@@ -45,6 +45,7 @@ fn not_in_messages_about_values_that_are_refused() {
 }
 
 #[test]
+#[cfg(unix)] // It looks into the files of names.
 fn not_in_memory_once_it_is_taken_or_replaced() {
     let world = World::new();
     let has_secret = |file: &std::path::PathBuf| {

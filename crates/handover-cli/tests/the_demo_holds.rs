@@ -40,6 +40,7 @@ fn several_at_once() {
 }
 
 #[test]
+#[cfg(unix)]
 fn a_demo_that_can_not_hold_fails() {
     let world = World::new();
     let mut command = world.command(&["demo"]);
@@ -57,6 +58,11 @@ fn a_demo_that_is_killed_leaves_no_process_and_no_name() {
         let mut out = std::io::BufReader::new(demo.child.stdout.take().unwrap());
         let mut line = String::new();
         std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        // Windows starts a process in two steps, and one that is killed between them leaves the other without its
+        // first instruction for ever: there it is cut off when both are there.
+        while cfg!(windows) && !line.contains("opened the name and read the token") {
+            assert_ne!(std::io::BufRead::read_line(&mut out, &mut line).unwrap(), 0, "{line}");
+        }
         demo.child.kill().unwrap();
         // Its children have its standard error: it ends when all of them have.
         demo.end();

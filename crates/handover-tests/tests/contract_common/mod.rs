@@ -6,6 +6,7 @@ use std::path::Path;
 
 use handover::{Error, ErrorKind, MapOptions, Result};
 use handover_tests::names_in;
+#[allow(unused_imports, reason = "each test file uses its part")]
 pub(crate) use handover_tests::own_dir;
 use tempfile::TempDir;
 

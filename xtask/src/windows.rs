@@ -75,7 +75,7 @@ pub(crate) fn prepare() -> Result<(), String> {
 
 /// The step that runs the tests.
 pub(crate) fn tests() -> Result<(), String> {
-    cargo(&["test", "--workspace", "--exclude", "xtask", "--all-targets", "--all-features"])
+    cargo(&["test", "--workspace", "--exclude", "xtask", "--all-targets", "--all-features", "--no-fail-fast"])
 }
 
 /// The step that runs the examples in the documentation.
@@ -90,6 +90,7 @@ pub(crate) fn cargo<S: AsRef<str>>(arguments: &[S]) -> Result<(), String> {
         Err(missing) => return missing.end("tests under Wine"),
     };
     let server = Server::start(&ready.prefix)?;
+    empty_temporary_folders(&ready.prefix);
     let Some((first, rest)) = arguments.split_first() else { return Err("cargo needs a command".to_owned()) };
     let flags = format!("--sysroot\u{1f}{}", utf8(&ready.sysroot)?);
     let mut command = debian::cargo(first.as_ref());
@@ -213,6 +214,18 @@ impl Drop for Server {
     fn drop(&mut self) {
         for what in ["--kill", "--wait"] {
             let _ = quietly(wine_environment(Command::new(WINE_SERVER).arg(what), &self.prefix));
+        }
+    }
+}
+
+/// Process ids come again with each server, so what tests that failed have left would be in the way.
+fn empty_temporary_folders(prefix: &Path) {
+    let users = fs::read_dir(prefix.join("drive_c/users")).into_iter().flatten().flatten();
+    for user in users {
+        for folder in ["Temp", "AppData/Local/Temp"].map(|folder| user.path().join(folder)) {
+            for left in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let _ = fs::remove_dir_all(left.path()).or_else(|_| fs::remove_file(left.path()));
+            }
         }
     }
 }

@@ -404,8 +404,9 @@ impl fmt::Display for Error {
             ),
             Self::TypeMismatch { stored, wanted } => write!(
                 f,
-                "the value was stored as type '{stored}' and asked for as '{wanted}': use the type of its \
-                 producer"
+                "the value was stored as type '{}' and asked for as '{wanted}': use the type of its producer",
+                // Whoever can write to the map chose it.
+                stored.escape_debug()
             ),
             Self::Conflict { expected, found } => write!(
                 f,

@@ -66,7 +66,7 @@ pub use mapper::{ArchivedReader, ArchivedSnapshot, ArchivedValue};
 pub use mapper::{Auth, Change, Lease, MapperOptions, MemoryMapper, TypeName, Watch};
 #[cfg(feature = "test-steps")]
 #[doc(hidden)]
-pub use steps::{Step, on_step};
+pub use steps::{Flushed, Step, on_flush, on_step};
 
 /// The examples of README.md, run as tests.
 #[cfg(doctest)]

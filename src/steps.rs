@@ -51,16 +51,39 @@ impl Step {
     ];
 }
 
+/// What a flush that has come back covered.
+#[cfg_attr(not(feature = "test-steps"), allow(unreachable_pub, reason = "public with the feature only"))]
+#[cfg_attr(not(feature = "test-steps"), allow(dead_code, reason = "read by tests only"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// `len` bytes from `at` of a view of a file.
+    Bytes {
+        /// From the start of the view.
+        at: usize,
+        /// How many.
+        len: usize,
+        /// Whether they are on the disk; otherwise the system was only told to start.
+        wait: bool,
+    },
+    /// The file's length, and the entry in its directory.
+    Entry,
+}
+
 #[cfg(not(feature = "test-steps"))]
 #[inline]
 pub(crate) fn reach(_step: Step) {}
 
+#[cfg(not(feature = "test-steps"))]
+#[inline]
+pub(crate) fn flushed(_flushed: Flushed) {}
+
 #[cfg(feature = "test-steps")]
 mod hook {
-    use super::Step;
+    use super::{Flushed, Step};
     use std::sync::OnceLock;
 
     static HOOK: OnceLock<fn(Step)> = OnceLock::new();
+    static FLUSH_HOOK: OnceLock<fn(Flushed)> = OnceLock::new();
 
     /// Has `hook` called at every step, in every thread of this process; the first one stays. For tests.
     pub fn on_step(hook: fn(Step)) {
@@ -72,9 +95,21 @@ mod hook {
             hook(step);
         }
     }
+
+    /// Has `hook` called when a flush of a view of a file has come back, in the thread that flushed; the first
+    /// one stays. For tests that stand in for a disk.
+    pub fn on_flush(hook: fn(Flushed)) {
+        let _ = FLUSH_HOOK.set(hook);
+    }
+
+    pub(crate) fn flushed(flushed: Flushed) {
+        if let Some(hook) = FLUSH_HOOK.get() {
+            hook(flushed);
+        }
+    }
 }
 
 #[cfg(feature = "test-steps")]
-pub use hook::on_step;
+pub(crate) use hook::{flushed, reach};
 #[cfg(feature = "test-steps")]
-pub(crate) use hook::reach;
+pub use hook::{on_flush, on_step};

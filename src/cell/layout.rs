@@ -20,6 +20,7 @@
 //!    128   64  what writers keep, under the writers' lock
 //!            128  8  writing: the slot that is being written, plus 1; 0: none
 //!            136  8  touched: one more than the highest slot that has memory
+//!            144  8  durable: the word of `current` whose version reached the disk last; 0: none
 //!    192   64  what readers change when they come
 //!            192  4  claimed: one more than the highest entry that was ever claimed
 //!  4,096       entries, 64 bytes each
@@ -29,11 +30,14 @@
 //!              8  8  length of the value
 //!             16  4  codec
 //!             20  4  length of the type's name, which follows the value; at most 256
-//!             24  8  checksum: XXH3-64 of value and name, seeded with the version; 0 without bit 0 of the flags
+//!             24  8  checksum: XXH3-64, seeded with the version, of value, name, and as little-endian 64-bit
+//!                     words length, codec and name length as here, time, expiry, flags without bit 1; 0 without
+//!                     bit 0 of the cell's flags
 //!             32  8  time of writing, nanoseconds since 1970-01-01 UTC
 //!             40  8  expiry, likewise; 0: never
-//!             48  8  extent: bytes of the slot that have memory, from its start
-//!             56  8  flags: bit 0 empty (cleared or taken), bit 1 secret
+//!             48  8  extent: bytes of the slot that have memory, from its start; after a loss of power only
+//!                     a guess
+//!             56  8  flags: bit 0 empty (cleared or taken), bit 1 secret, bit 2 stored with `Sync`
 //! 16,384       slots
 //! ```
 //!
@@ -47,6 +51,8 @@ use crate::sys::LockId;
 pub(crate) const MAGIC: &[u8; 8] = b"HANDCELL";
 const LAYOUT_VERSION: u32 = 1;
 const BYTE_ORDER: u32 = 0x0A0B_0C0D;
+/// Bytes at the start by which a cell is told from a value in the plain layout: magic, version, byte order.
+pub(crate) const MARK: usize = 16;
 /// Bytes of the head, which never change.
 pub(super) const HEAD: usize = 64;
 
@@ -54,9 +60,10 @@ pub(super) const CURRENT_AT: usize = 64;
 pub(super) const SLEEPERS_AT: usize = 72;
 pub(super) const WRITING_AT: usize = 128;
 pub(super) const TOUCHED_AT: usize = 136;
+pub(super) const DURABLE_AT: usize = 144;
 pub(super) const CLAIMED_AT: usize = 192;
 const ENTRIES_AT: usize = 4096;
-const SLOT_HEADERS_AT: usize = 8192;
+pub(super) const SLOT_HEADERS_AT: usize = 8192;
 /// Where the slots start. Everything before has memory from the beginning.
 pub(super) const SLOTS_AT: usize = 16_384;
 const LINE: usize = 64;
@@ -65,6 +72,10 @@ pub(super) const BLOCK: u64 = 4096;
 
 /// The longest name of a type, in bytes.
 pub(super) const TYPE_NAME_MAX: usize = 256;
+
+/// The largest slot: a cell is mapped as a whole, and no system here has a larger address space for one process
+/// than 2^47 bytes (on 32-bit systems 2^31), which also hold the program.
+const VALUE_LIMIT: u64 = (if usize::BITS < 64 { 1 << 31 } else { 1 << 47 }) / 128;
 
 pub(super) const FLAG_CHECKSUMS: u64 = 1;
 
@@ -107,7 +118,7 @@ impl Layout {
         let slot_size = value_capacity
             .checked_add(TYPE_NAME_MAX as u64)
             .and_then(|size| size.checked_next_multiple_of(BLOCK))
-            .filter(|size| *size <= i64::MAX as u64 / (MAX_SLOTS as u64 + 1));
+            .filter(|size| *size <= VALUE_LIMIT);
         match slot_size {
             Some(slot_size) if value_capacity > 0 => {
                 Ok(Self { value_capacity, slot_size, slots: MAX_SLOTS, flags })
@@ -116,7 +127,7 @@ impl Layout {
                 "capacity",
                 format!(
                     "{value_capacity} bytes for a value; possible are 1 to {}",
-                    i64::MAX as u64 / (MAX_SLOTS as u64 + 1) - BLOCK
+                    VALUE_LIMIT - TYPE_NAME_MAX as u64
                 ),
             )),
         }
@@ -166,6 +177,24 @@ impl Layout {
         self.flags & FLAG_CHECKSUMS != 0
     }
 
+    /// Whether `head` is what can be left of this layout's head while it is written: each word in place or still
+    /// zero. Also where it is all zero.
+    pub(super) fn is_unfinished(&self, head: &[u8; HEAD]) -> bool {
+        let whole = self.head();
+        let (words, _) = head.as_chunks::<8>();
+        let (expected, _) = whole.as_chunks::<8>();
+        *head != whole && words.iter().zip(expected).all(|(word, whole)| *word == [0; 8] || word == whole)
+    }
+
+    /// The error of who opens a map whose head is unfinished.
+    pub(super) fn unfinished(subject: &Subject) -> Error {
+        Error::wrong_kind(
+            subject.clone(),
+            "a cell was expected; its head is empty or cut short: none was made of it yet, or a crash came in \
+             between (create makes one)",
+        )
+    }
+
     /// The head's bytes.
     pub(super) fn head(&self) -> [u8; HEAD] {
         let mut head = [0; HEAD];
@@ -194,17 +223,25 @@ impl Layout {
             u64::from_ne_bytes(bytes)
         };
         let wrong = |reason: String| Error::wrong_kind(subject.clone(), reason);
+        if head[..8] == [0; 8] {
+            return Err(Self::unfinished(subject));
+        }
         if &head[..8] != MAGIC {
-            let found =
-                if head[0] == 0xFF || matches!(head[0], b'{' | b'[' | b'"' | b'0'..=b'9' | b'a'..=b'z') {
-                    "it looks like a map in the plain layout (open it as plain; on the command line: --plain)"
-                } else {
-                    "its first bytes are not those of a cell"
-                };
+            let found = if head[0] == 0xFF
+                || matches!(head[0], b'{' | b'[' | b'"' | b'0'..=b'9' | b'a'..=b'z')
+            {
+                "it looks like a map in the plain layout (open it as plain; on the command line: --plain)"
+            } else {
+                "its first bytes are not those of a cell: open it with the program that made it, or choose \
+                     another name"
+            };
             return Err(wrong(format!("a cell was expected; {found}")));
         }
         if u32_at(12) == BYTE_ORDER.swap_bytes() {
-            return Err(wrong("a cell made on a machine of the other byte order".to_owned()));
+            return Err(wrong(
+                "a cell made on a machine of the other byte order: read it there, and store the value here anew"
+                    .to_owned(),
+            ));
         }
         if u32_at(8) != LAYOUT_VERSION {
             return Err(wrong(format!(
@@ -236,9 +273,18 @@ impl Layout {
         if fits {
             Ok(layout)
         } else {
-            Err(wrong("the head of a cell, whose numbers don't fit together or don't fit the map".to_owned()))
+            Err(wrong(
+                "the head of a cell, whose numbers don't fit together or don't fit the map: create it anew"
+                    .to_owned(),
+            ))
         }
     }
+}
+
+/// Whether a map that starts with these bytes is a cell, of whatever version and byte order.
+pub(crate) fn is_marked(start: &[u8; MARK]) -> bool {
+    start.starts_with(MAGIC)
+        && [BYTE_ORDER.to_le_bytes(), BYTE_ORDER.to_be_bytes()].iter().any(|order| start.ends_with(order))
 }
 
 #[cfg(test)]

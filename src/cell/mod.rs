@@ -18,9 +18,11 @@ mod waiting;
 mod writer;
 
 #[cfg(not(loom))]
+pub(crate) use self::layout::{MARK, is_marked};
+
+#[cfg(not(loom))]
 pub use self::face::{Cell, CellInfo, CellOptions};
 #[cfg(not(loom))]
-pub(crate) use self::layout::MAGIC;
 #[cfg(not(loom))]
 pub use self::reader::{Reader, Snapshot, TrustedSnapshot, TrustingReader, Value};
 #[cfg(all(feature = "tokio", not(loom)))]
@@ -49,7 +51,10 @@ pub enum Durability {
     None,
     /// The same, and the system starts writing at once.
     Flush,
-    /// The loss of power: publishing returns when the version is on the disk.
+    /// The loss of power: publishing returns when the version is on the disk. Such a version stays there until a
+    /// newer one is, also when handles without this durability publish in between.
+    ///
+    /// This relies on a disk that keeps what it said it has, and that writes an aligned word of 8 bytes whole.
     Sync,
 }
 
@@ -60,9 +65,9 @@ mod face {
     use std::sync::atomic::Ordering;
     use std::time::{Duration, Instant};
 
-    use super::layout::{FLAG_CHECKSUMS, HEAD, Layout, MAGIC, SLOTS_AT};
+    use super::layout::{FLAG_CHECKSUMS, HEAD, Layout, SLOTS_AT};
     use super::protocol::{self, Current, Memory};
-    use super::shared::{SLEEP_LIMIT, Shared};
+    use super::shared::{BAD_LENGTH, SLEEP_LIMIT, Shared};
     use super::{Durability, Reader, Value, Writer};
     use crate::error::{Error, Result, Subject};
     use crate::map::{Access, MapOptions, MemoryMappedFile, OpenMode};
@@ -102,11 +107,16 @@ mod face {
             self
         }
 
-        /// Makes a cell of a map that is all zeroes, or opens the cell that is in it.
+        /// Makes a cell of a map whose first 16 KiB are zero, or opens the cell that is in it. A cell on a file
+        /// whose making was cut short by a crash is completed.
+        ///
+        /// On a file, and with write access, this and [`open`](Self::open) recover from a crash of the machine:
+        /// the newest version that is whole becomes the current one. See [`Cell::dropped`].
         ///
         /// # Errors
         ///
-        /// `OutOfRange` for a map that is too small; those of [`open`](Self::open).
+        /// `OutOfRange` for a map that is too small; `TimedOut` where there is something to recover and another
+        /// process stays the writer; those of [`open`](Self::open).
         pub fn create(&self, map: MemoryMappedFile) -> Result<Cell> {
             self.attach(map, true)
         }
@@ -116,6 +126,7 @@ mod face {
         /// # Errors
         ///
         /// `WrongKind` where there is none, or one of another layout or byte order: it says what was found.
+        /// `Corrupt` where the newest version is not whole and the map can't be written.
         pub fn open(&self, map: MemoryMappedFile) -> Result<Cell> {
             self.attach(map, false)
         }
@@ -148,48 +159,64 @@ mod face {
                 }
                 other => other?,
             };
-            let mut head = [0; HEAD];
-            let small = view.capacity() < SLOTS_AT as u64;
-            let read_head = |head: &mut [u8; HEAD]| {
-                let count = HEAD.min(view.capacity() as usize);
-                view.read_bytes(0, &mut head[..count]).map(|_| ())
-            };
-            read_head(&mut head)?;
-            if small && head == [0; HEAD] {
-                if create {
+            if view.capacity() < SLOTS_AT as u64 {
+                let mut first = [0; HEAD];
+                let count = view.read_bytes(0, &mut first)?;
+                if create && first[..count].iter().all(|byte| *byte == 0) {
                     // Says how large it must be.
                     Layout::for_map(map.capacity(), 0)?;
                 }
                 return Err(Error::wrong_kind(
                     map.subject().clone(),
-                    format!("a cell was expected; a map of {} bytes is too small to be one", map.capacity()),
+                    format!(
+                        "a cell was expected; a map of {} bytes is too small to be one: it may be in the \
+                         plain layout (open it as plain; on the command line: --plain)",
+                        map.capacity()
+                    ),
                 ));
             }
-            if create && head == [0; HEAD] {
-                let _lock = map.lock(super::layout::WRITER_LOCK, sys::LockMode::Exclusive, CREATE_LIMIT)?;
-                read_head(&mut head)?;
-                if head == [0; HEAD] {
-                    let flags = if map.is_on_file() { FLAG_CHECKSUMS } else { 0 };
-                    let new = Layout::for_map(map.capacity(), flags)?.head();
-                    map.section().reserve(0, SLOTS_AT as u64, map.subject())?;
-                    // The magic comes last: without it there is no cell.
-                    view.write_array(MAGIC.len() as u64, &new[MAGIC.len()..])?;
-                    std::sync::atomic::fence(Ordering::SeqCst);
-                    view.write_array(0, &new[..MAGIC.len()])?;
-                    if self.durability != Durability::None {
-                        view.flush_range(0, SLOTS_AT, true)?;
-                    }
-                    head = new;
-                }
+            let mut head = [0; HEAD];
+            view.read_bytes(0, &mut head)?;
+            let flags = if map.is_on_file() { FLAG_CHECKSUMS } else { 0 };
+            let unfinished = match Layout::for_map(map.capacity(), flags) {
+                Ok(layout) if layout.is_unfinished(&head) => Some(layout),
+                Err(error) if create && head == [0; HEAD] => return Err(error),
+                _ => None,
+            };
+            if unfinished.is_some() && !create {
+                return Err(Layout::unfinished(map.subject()));
             }
-            let layout = Layout::read(&head, map.capacity(), map.subject())?;
+            let layout = match unfinished {
+                Some(layout) => layout,
+                None => Layout::read(&head, map.capacity(), map.subject())?,
+            };
             if self.secret {
                 view.keep_secret()?;
             }
-            let shared = Arc::new(Shared::new(map, view, layout, self.durability, self.secret));
+            let is_on_file = map.is_on_file();
+            let mut shared = Shared::new(map, view, layout, self.durability, self.secret);
+            if unfinished.is_some() {
+                poll_for_lock(&shared, || Ok(false))?;
+                let made = shared.make();
+                shared.unlock_writer();
+                made?;
+            }
+            if self.durability == Durability::Sync && is_on_file && shared.can_write {
+                shared.flush_file()?;
+            }
+            let shared = Arc::new(shared);
             let dropped = recover_from_power_loss(&shared)?;
             Ok(Cell { shared, dropped })
         }
+    }
+
+    /// Takes the writers' lock to look after the cell, unless `enough` says that this is not needed.
+    fn poll_for_lock(shared: &Shared, mut enough: impl FnMut() -> Result<bool>) -> Result<bool> {
+        sys::poll(
+            CREATE_LIMIT,
+            || format!("the writers' lock of {}: another process has it", shared.map.subject()),
+            || Ok(if shared.try_lock_alone()? { Some(true) } else { enough()?.then_some(false) }),
+        )
     }
 
     fn map_size(capacity: u64) -> Result<u64> {
@@ -211,21 +238,18 @@ mod face {
             return Ok(None);
         }
         if !shared.can_write {
-            return match protocol::copy(shared, |current| shared.is_whole(current.slot(), current.version()))
-            {
-                Ok((_, false)) => {
-                    Err(shared
-                        .corrupt("the newest version is not whole; open it with write access to recover"))
-                }
-                Ok((_, true)) => Ok(None),
-                Err(missed) => shared.missed(missed).map(|()| None),
-            };
+            if shared.is_current_whole()? {
+                return Ok(None);
+            }
+            return Err(shared
+                .corrupt("the newest version is not whole; open it once with write access, which recovers"));
         }
-        // A writer that lives did this when it opened the cell.
-        if !shared.try_lock_writer()? {
+        // Who writes has recovered the cell before, but who has the lock may be at it just now.
+        if !poll_for_lock(shared, || shared.is_current_whole())? {
             return Ok(None);
         }
-        let dropped = shared.choose_newest_whole();
+        let dropped = shared.recover_newest_whole();
+        shared.tidy();
         shared.unlock_writer();
         dropped
     }
@@ -246,7 +270,8 @@ mod face {
     /// ```
     ///
     /// Readers never wait, for writers, for each other, or for anything that died; writers never wait for
-    /// readers. Up to 62 snapshots can be held at a time, over all processes.
+    /// readers. Up to 62 snapshots can be held at a time, over all processes; a reader holds the last one that
+    /// it loaded, and while less than half of the 62 were ever in use, a handle may keep two that it let go.
     #[derive(Clone, Debug)]
     pub struct Cell {
         pub(super) shared: Arc<Shared>,
@@ -316,8 +341,12 @@ mod face {
             self.shared.can_write
         }
 
-        /// The version that was current when the machine crashed and was not whole, so that an older one is
-        /// current now. For cells on files; `None` where nothing was dropped.
+        /// The newest version that opening this handle found and could not use, because the machine crashed
+        /// before all of it reached the disk, or because the file was damaged; an older one, or none, is current
+        /// now. For cells on files; `None` where nothing was dropped.
+        ///
+        /// With [`Durability::Sync`] that is never a version that publishing returned for. Its number is given
+        /// again.
         pub fn dropped(&self) -> Option<u64> {
             self.dropped
         }
@@ -440,7 +469,7 @@ mod face {
             });
             let (version, header, type_name) = match found {
                 Ok((current, (Some(header), name))) => (current.version(), Some(header), name.flatten()),
-                Ok((_, (None, _))) => return Err(shared.corrupt("a length is larger than the capacity")),
+                Ok((_, (None, _))) => return Err(shared.corrupt(BAD_LENGTH)),
                 Err(missed) => {
                     shared.missed(missed)?;
                     (0, None, None)
@@ -463,15 +492,15 @@ mod face {
             })
         }
 
-        /// Removes the value if it has expired, where that can be done without waiting.
-        pub(crate) fn remove_expired(&self) -> Result<()> {
+        /// Removes the value if it has expired, where that can be done without waiting. Says whether it did.
+        pub(crate) fn remove_expired(&self) -> Result<bool> {
             if !self.shared.can_write {
-                return Ok(());
+                return Ok(false);
             }
             if self.shared.try_lock_writer()? {
-                Writer::new(self.shared.clone()).remove_expired()?;
+                return Writer::new(self.shared.clone()).remove_expired();
             }
-            Ok(())
+            Ok(false)
         }
     }
 }

@@ -34,9 +34,15 @@ pub(super) trait Memory {
     fn version(&self, slot: usize) -> &AtomicU64;
     /// Wakes all who sleep on the low half of `current`.
     fn wake(&self);
+    /// Whether a slot that is not current must stay as it is all the same.
+    fn is_kept(&self, _slot: usize) -> bool {
+        false
+    }
 }
 
 const SLOT_BITS: u32 = 6;
+/// The highest version that a word of `current` can name.
+pub(super) const MAX_VERSION: u64 = u64::MAX >> SLOT_BITS;
 /// The most slots that a word of `current` can name.
 pub(super) const MAX_SLOTS: usize = 1 << SLOT_BITS;
 
@@ -180,7 +186,7 @@ pub(super) fn take_next(memory: &impl Memory, current: Current) -> Option<usize>
     let was_current =
         |slot: usize| memory.version(slot).load(Ordering::Relaxed) == current.version().wrapping_sub(1);
     let mut previous = None;
-    for slot in (0..memory.slots()).filter(|slot| !is_current(*slot)) {
+    for slot in (0..memory.slots()).filter(|slot| !is_current(*slot) && !memory.is_kept(*slot)) {
         if current.version() > 1 && was_current(slot) {
             previous = Some(slot);
         } else if take(memory, slot) {

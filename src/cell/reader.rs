@@ -2,14 +2,15 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
 
 use super::protocol::{self, Current, Memory, Missed};
-use super::shared::{FLAG_SECRET, Header, Shared};
+use super::shared::{BAD_LENGTH, Header, Shared};
 use crate::error::{Error, Result};
+use crate::map::bytes;
 use crate::sys;
 
 /// Reads a cell. One for each thread.
@@ -66,29 +67,33 @@ impl Shared {
     }
 
     /// The value of a slot whose version stands, or is checked after.
-    fn value(&self, current: Current, header: &Header) -> Value {
-        let (bytes, name) = self.copy_value(current.slot(), header);
-        Value {
+    fn value(&self, current: Current, header: &Header, is_pinned: bool) -> Result<Value> {
+        let unpinned = (!is_pinned).then_some(current.version());
+        Ok(Value {
             version: current.version(),
-            bytes,
+            bytes: self.copy_value(current.slot(), header, unpinned)?,
             codec: header.codec,
-            type_name: text(name),
+            type_name: self.copy_type_name(current.slot(), header),
             written: time(header.written),
             expires: (header.expires > 0).then(|| time(header.expires)),
-        }
+        })
     }
 }
 
 /// Copies the newest value without a pin.
 pub(super) fn copy(shared: &Shared) -> Result<Option<Value>> {
     let copied = protocol::copy(shared, |current| {
-        shared.header(current.slot()).map(|header| (shared.value(current, &header), header))
+        shared.header(current.slot()).map(|header| (shared.value(current, &header, false), header))
     });
     match copied {
         Ok((_, Some((value, header)))) => {
-            Ok((!header.is_empty() && !shared.is_expired(&header)?).then_some(value))
+            if header.is_empty() || shared.is_expired(&header)? {
+                Ok(None)
+            } else {
+                value.map(Some)
+            }
         }
-        Ok((_, None)) => Err(shared.corrupt("a length is larger than the capacity")),
+        Ok((_, None)) => Err(shared.corrupt(BAD_LENGTH)),
         Err(missed) => shared.missed(missed).map(|()| None),
     }
 }
@@ -175,15 +180,9 @@ impl Reader {
             // Nobody else has the snapshot: its entry goes on to the new version.
             match pin(shared, pinned.entry) {
                 Ok((current, header)) => {
-                    // A look at the old slot costs a cache line that its next writer wants: where it was no
-                    // secret, only a removal leaves something to wipe.
-                    let secret = pinned.header.flags & FLAG_SECRET != 0;
-                    let left = (secret || header.is_empty()).then_some(pinned.current);
-                    pinned.current = current;
+                    let old = std::mem::replace(&mut pinned.current, current);
                     pinned.header = header;
-                    if let Some(left) = left {
-                        shared.wipe_left(left);
-                    }
+                    shared.let_go(old);
                     return Ok(());
                 }
                 Err(missed) => {
@@ -213,7 +212,7 @@ fn pin(shared: &Shared, entry: usize) -> Result<(Current, Header), Option<Error>
     match protocol::pin(shared, entry) {
         Ok(current) => match shared.header(current.slot()) {
             Some(header) => Ok((current, header)),
-            None => Err(Some(shared.corrupt("a length is larger than the capacity"))),
+            None => Err(Some(shared.corrupt(BAD_LENGTH))),
         },
         Err(Missed::Empty) => Err(None),
         Err(missed) => Err(shared.missed(missed).err()),
@@ -227,9 +226,8 @@ impl Drop for Pinned {
             return;
         }
         self.shared.release_entry(self.entry);
-        if self.shared.current().load(Ordering::Relaxed) != self.current.0 {
-            self.shared.wipe_left(self.current);
-        }
+        fence(Ordering::SeqCst);
+        self.shared.let_go(self.current);
     }
 }
 
@@ -285,9 +283,9 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// As for [`copy_into`](Self::copy_into).
+    /// As for [`copy_into`](Self::copy_into), and `NoSpace` where there is no memory for the copy.
     pub fn to_vec(&self) -> Result<Zeroizing<Vec<u8>>> {
-        let mut bytes = Zeroizing::new(vec![0; self.len()]);
+        let mut bytes = bytes::room_for(self.len(), self.0.shared.map.subject())?;
         self.copy_into(&mut bytes)?;
         Ok(bytes)
     }
@@ -300,7 +298,7 @@ impl Snapshot {
 
     fn value(&self) -> Result<Value> {
         self.check_generation()?;
-        Ok(self.0.shared.value(self.0.current, &self.0.header))
+        self.0.shared.value(self.0.current, &self.0.header, true)
     }
 
     fn check_generation(&self) -> Result<()> {

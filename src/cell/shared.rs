@@ -11,21 +11,30 @@ use xxhash_rust::xxh3::Xxh3;
 use zeroize::Zeroizing;
 
 use super::layout::{
-    BLOCK, CLAIMED_AT, CURRENT_AT, Field, Layout, PRESENCE_LOCK, SLEEPERS_AT, SLOTS_AT, TOUCHED_AT,
-    TYPE_NAME_MAX, WRITER_LOCK, WRITING_AT, entry_lock,
+    BLOCK, CLAIMED_AT, CURRENT_AT, DURABLE_AT, Field, HEAD, Layout, MAGIC, PRESENCE_LOCK, SLEEPERS_AT,
+    SLOT_HEADERS_AT, SLOTS_AT, TOUCHED_AT, TYPE_NAME_MAX, WRITER_LOCK, WRITING_AT, entry_lock,
 };
-use super::protocol::{self, Current, Memory, Missed};
-use super::sync::{AtomicU32, AtomicU64, Ordering};
+use super::protocol::{self, Current, MAX_VERSION, Memory, Missed};
+use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use super::{Durability, Meta};
 use crate::error::{Error, Result, Subject};
 use crate::map::{MemoryMappedFile, ViewAccessor, bytes};
+use crate::steps::{self, Flushed};
 use crate::sys::{self, LockMode};
 
 pub(super) const FLAG_EMPTY: u64 = 1;
 pub(super) const FLAG_SECRET: u64 = 2;
+/// Stored with `Durability::Sync`.
+const FLAG_SYNC: u64 = 4;
 
-/// How many entries a handle keeps for itself when it does not need them.
+/// What is wrong with a cell whose newest version has an impossible header.
+pub(super) const BAD_LENGTH: &str = "the newest version is said to be longer than there is room for";
+
+/// How many entries a handle keeps for itself when it does not need them, while there are plenty.
 const IDLE_ENTRIES: usize = 2;
+
+/// How much a reader without a pin copies before it looks again whether it still may.
+const UNPINNED_CHUNK: usize = 16 << 10;
 
 /// Every sleep ends after this, to look again: so long a publisher that died between publishing and waking
 /// delays a waiter, and so long a waiter takes to learn that the last writer was killed.
@@ -45,6 +54,9 @@ pub(super) struct Shared {
     /// How many bytes of each slot, from its start, are known to have memory in the view. It never gets less:
     /// memory that is given back is there to be touched all the same.
     ready: Box<[AtomicUsize]>,
+    /// For cells on files, a bit for each slot whose memory this handle has made sure of: after a loss of power
+    /// the extent in its header may promise what is not there.
+    sure: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -118,6 +130,14 @@ impl Memory for Shared {
     fn wake(&self) {
         sys::wake_all(self.sleep_word());
     }
+
+    /// The version that reached the disk last stays until a newer one did.
+    fn is_kept(&self, slot: usize) -> bool {
+        let durable = self.durable();
+        durable.version() > 0
+            && durable.slot() == slot
+            && self.version(slot).load(Ordering::Relaxed) == durable.version()
+    }
 }
 
 impl Shared {
@@ -130,7 +150,17 @@ impl Shared {
     ) -> Self {
         let can_write = view.can_write();
         let ready = (0..layout.slots).map(|_| AtomicUsize::new(0)).collect();
-        Self { map, view, layout, can_write, durability, secret, idle: Mutex::default(), ready }
+        Self {
+            map,
+            view,
+            layout,
+            can_write,
+            durability,
+            secret,
+            idle: Mutex::default(),
+            ready,
+            sure: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn subject(&self) -> Subject {
@@ -176,6 +206,10 @@ impl Shared {
         let length = load(Field::Length);
         let type_name_length = codec >> 32;
         if length > self.layout.value_capacity || type_name_length > TYPE_NAME_MAX as u64 {
+            return None;
+        }
+        // Bytes without memory were never written: nobody is to make room for them, or read their zeroes.
+        if length + type_name_length > load(Field::Extent) {
             return None;
         }
         let header = Header {
@@ -226,14 +260,27 @@ impl Shared {
         unsafe { bytes::store(self.slot_ptr(slot).wrapping_add(at), from) }
     }
 
-    /// The value and the name of its type, copied.
-    pub(super) fn copy_value(&self, slot: usize, header: &Header) -> (Zeroizing<Vec<u8>>, Vec<u8>) {
-        let mut value = Zeroizing::new(vec![0; header.length]);
-        self.copy_out(slot, 0, &mut value);
-        (value, self.copy_name(slot, header))
+    /// The value, copied. Without a pin (`unpinned`: the version that the slot had) it stops soon after the slot
+    /// was taken: to touch memory that was given back takes it again.
+    pub(super) fn copy_value(
+        &self,
+        slot: usize,
+        header: &Header,
+        unpinned: Option<u64>,
+    ) -> Result<Zeroizing<Vec<u8>>> {
+        let mut value = bytes::room_for(header.length, self.map.subject())?;
+        for (index, chunk) in value.chunks_mut(UNPINNED_CHUNK).enumerate() {
+            self.copy_out(slot, index * UNPINNED_CHUNK, chunk);
+            fence(Ordering::Acquire);
+            if unpinned.is_some_and(|version| self.version(slot).load(Ordering::Relaxed) != version) {
+                // The caller finds that too, and starts again.
+                break;
+            }
+        }
+        Ok(value)
     }
 
-    /// The name of the value's type, copied.
+    /// The bytes of the type's name, copied.
     pub(super) fn copy_name(&self, slot: usize, header: &Header) -> Vec<u8> {
         let mut name = vec![0; header.type_name_length];
         self.copy_out(slot, header.length, &mut name);
@@ -281,6 +328,13 @@ impl Shared {
 
     /// Makes an entry this handle's own.
     pub(super) fn claim_entry(&self) -> Result<usize> {
+        if !self.can_write {
+            return Err(Error::unsupported(format!(
+                "{} was opened for reading only, and a snapshot needs a pin; copy the value, or open the map \
+                 read-write",
+                self.subject()
+            )));
+        }
         if let Some(entry) = self.idle().entries.pop() {
             return Ok(entry);
         }
@@ -299,8 +353,10 @@ impl Shared {
     /// Lets go of an entry and its pin.
     pub(super) fn release_entry(&self, entry: usize) {
         protocol::unpin(self, entry);
+        // Where half of them were ever in use, others may need it.
+        let plenty = (self.claimed().load(Ordering::Relaxed) as usize) <= self.layout.entries() / 2;
         let mut idle = self.idle();
-        if idle.entries.len() < IDLE_ENTRIES {
+        if plenty && idle.entries.len() < IDLE_ENTRIES {
             idle.entries.push(entry);
         } else {
             self.map.section().unlock(entry_lock(entry));
@@ -346,10 +402,10 @@ impl Shared {
         if !self.can_write {
             return Err(Error::unsupported(format!("{} was opened for reading only", self.subject())));
         }
-        if !self.map.section().try_lock(WRITER_LOCK, LockMode::Exclusive)? {
+        if !self.try_lock_alone()? {
             return Ok(false);
         }
-        crate::steps::reach(crate::steps::Step::WriterLocked);
+        steps::reach(steps::Step::WriterLocked);
         self.recover();
         if self.word(TOUCHED_AT).load(Ordering::Relaxed) > 3 {
             // More slots in use than without pins: some of their owners may be dead.
@@ -358,7 +414,22 @@ impl Shared {
         Ok(true)
     }
 
+    /// Takes the writers' lock and nothing else: for who looks after the cell and is no writer.
+    pub(super) fn try_lock_alone(&self) -> Result<bool> {
+        self.map.section().try_lock(WRITER_LOCK, LockMode::Exclusive)
+    }
+
+    /// Lets go of the writers' lock, and leaves no bytes that are to be wiped and that nobody has pinned.
     pub(super) fn unlock_writer(&self) {
+        for _ in 0..protocol::ATTEMPTS {
+            self.wipe_leftovers();
+            self.map.section().unlock(WRITER_LOCK);
+            // A reader that let go of its pin in between could not get the lock.
+            let missed = self.leftovers().any(|slot| !protocol::is_pinned(self, slot));
+            if !missed || !matches!(self.try_lock_writer(), Ok(true)) {
+                return;
+            }
+        }
         self.map.section().unlock(WRITER_LOCK);
     }
 
@@ -376,22 +447,47 @@ impl Shared {
         self.clear_dead_pins();
         let slot = (writing - 1) as usize;
         let current = Current(self.current().load(Ordering::Relaxed));
-        if slot < self.layout.slots
-            && (current.version() == 0 || slot != current.slot())
-            && protocol::take(self, slot)
-        {
-            // How much memory it has is not known: it may have died while it changed that.
+        let is_current = current.version() > 0 && slot == current.slot();
+        if slot < self.layout.slots && !is_current && !self.is_kept(slot) {
+            // The dead writer had taken it and its version was never current: no pin on it holds, and the
+            // reader that set one finds another version there.
+            self.version(slot).store(0, Ordering::SeqCst);
+            self.field(slot, Field::Length).store(0, Ordering::Relaxed);
+            self.field(slot, Field::Flags).store(FLAG_EMPTY, Ordering::Relaxed);
+            // How much memory it has is not known: the writer may have died while it changed that.
             self.field(slot, Field::Extent).store(0, Ordering::Release);
-            self.map.section().release(self.layout.slot_at(slot) as u64, self.layout.slot_size);
+        } else if is_current
+            && self.header(slot).is_some_and(|header| header.is_empty())
+            && self.is_whole(current.slot(), current.version())
+        {
+            // It had cleared or taken a value, and perhaps not wiped it.
+            for slot in (0..self.touched()).filter(|slot| *slot != current.slot()) {
+                self.mark_secret(slot);
+            }
         }
+        // It may have died between a change of an extent and the change of the memory.
+        self.release_beyond_extents();
         self.word(WRITING_AT).store(0, Ordering::Release);
+    }
+
+    /// Gives back memory that no extent counts.
+    fn release_beyond_extents(&self) {
+        for slot in 0..self.layout.slots {
+            let extent = self.field(slot, Field::Extent).load(Ordering::Relaxed).min(self.layout.slot_size);
+            let start = self.layout.slot_at(slot) as u64;
+            self.map.section().release(start + extent, self.layout.slot_size - extent);
+        }
+    }
+
+    fn touched(&self) -> usize {
+        (self.word(TOUCHED_AT).load(Ordering::Relaxed) as usize).min(self.layout.slots)
     }
 
     /// Finds a slot for `total` bytes with memory for them. It is marked as being written until
     /// [`finish`](Self::finish).
     pub(super) fn prepare_slot(&self, total: u64, length: u64) -> Result<(usize, u64)> {
         let current = Current(self.current().load(Ordering::Relaxed));
-        let touched = self.word(TOUCHED_AT).load(Ordering::Relaxed) as usize;
+        let touched = self.touched();
         let mut slot = protocol::take_next(self, current);
         if slot.is_none_or(|slot| slot >= 3 && (slot >= touched || current.version().is_multiple_of(64))) {
             // Pins are in the way: are their owners alive? Asking costs a system call for each, so under a
@@ -399,11 +495,20 @@ impl Shared {
             self.clear_dead_pins();
             slot = protocol::take_next(self, current);
         }
+        if slot.is_none() && current != self.durable() && current.slot() < self.layout.slots {
+            // The one that is left holds the version that reached the disk last. Now this one does.
+            self.make_durable(current)?;
+            slot = protocol::take_next(self, current);
+        }
         // With two slots more than entries this can't be, unless something writes pins that is no reader.
         let slot = slot.ok_or_else(|| self.corrupt("every slot is pinned"))?;
         let version = current.version() + 1;
+        if Current::new(version, slot).version() != version {
+            // At a million versions a second the numbers last for 9,000 years.
+            return Err(self.corrupt("it holds the highest version that there can be"));
+        }
         self.word(WRITING_AT).store(slot as u64 + 1, Ordering::Release);
-        crate::steps::reach(crate::steps::Step::WriterTook);
+        steps::reach(steps::Step::WriterTook);
         let prepared = self.set_extent(slot, total, keep(total));
         if prepared.is_err() {
             self.finish();
@@ -418,6 +523,20 @@ impl Shared {
         Ok((slot, version))
     }
 
+    /// Cleans up a slot that was taken for a value which is not published: its bytes, if they may be a secret, and
+    /// the memory that it got for them.
+    pub(super) fn abandon(&self, slot: usize, length: usize) {
+        if self.secret {
+            self.field(slot, Field::Length).store(length as u64, Ordering::Relaxed);
+            self.wipe(slot);
+        }
+        let current = Current(self.current().load(Ordering::Relaxed));
+        let newest = (current.version() > 0 && current.slot() < self.layout.slots)
+            .then(|| self.header(current.slot()))
+            .flatten();
+        self.trim(newest.map_or(0, |header| header.total() as u64));
+    }
+
     /// The slot that was being written no longer is.
     pub(super) fn finish(&self) {
         self.word(WRITING_AT).store(0, Ordering::Release);
@@ -429,20 +548,27 @@ impl Shared {
         let extent = word.load(Ordering::Relaxed).min(self.layout.slot_size) / BLOCK * BLOCK;
         let start = self.layout.slot_at(slot) as u64;
         let need = need.next_multiple_of(BLOCK);
+        let bit = 1 << slot;
+        let unsure = need > 0 && self.layout.has_checksums() && self.sure.load(Ordering::Relaxed) & bit == 0;
+        if unsure {
+            self.map.section().release(start + need, self.layout.slot_size - need);
+            word.store(0, Ordering::Release);
+        }
         // The word is shared: what it says may be wrong.
-        let ready = self.is_ready(slot, need as usize);
-        if extent > limit && ready {
+        let extent = if unsure || !self.is_ready(slot, need as usize) { 0 } else { extent };
+        if extent > limit {
             word.store(limit, Ordering::Release);
-            self.map.section().release(start + limit, extent - limit);
-        } else if need > extent || !ready {
-            let from = if ready { extent } else { 0 };
-            self.map.section().reserve(start + from, need - from, self.map.subject())?;
+            self.map.section().release(start + limit, self.layout.slot_size - limit);
+        } else if need > extent {
+            self.map.section().reserve(start + extent, need - extent, self.map.subject())?;
             if self.secret {
                 self.view.keep_secret()?;
             }
             word.store(need, Ordering::Release);
-            let touched = self.word(TOUCHED_AT);
-            touched.fetch_max(slot as u64 + 1, Ordering::Relaxed);
+            self.word(TOUCHED_AT).fetch_max(slot as u64 + 1, Ordering::Relaxed);
+        }
+        if unsure {
+            self.sure.fetch_or(bit, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -464,7 +590,8 @@ impl Shared {
         store(Field::Written, now());
         store(Field::Expires, meta.expires);
         let secret = if self.secret { FLAG_SECRET } else { 0 };
-        store(Field::Flags, if empty { FLAG_EMPTY } else { 0 } | secret);
+        let sync = if self.durability == Durability::Sync { FLAG_SYNC } else { 0 };
+        store(Field::Flags, if empty { FLAG_EMPTY } else { 0 } | secret | sync);
         let checksum = if self.layout.has_checksums() {
             self.header(slot).map_or(0, |header| self.checksum(slot, version, &header))
         } else {
@@ -489,7 +616,8 @@ impl Shared {
             u64::from(header.codec) | (header.type_name_length as u64) << 32,
             header.written,
             header.expires,
-            header.flags,
+            // The wish to wipe may come later.
+            header.flags & !FLAG_SECRET,
         ] {
             hasher.update(&number.to_le_bytes());
         }
@@ -504,31 +632,90 @@ impl Shared {
             })
     }
 
-    /// Has a written slot reach the disk, as far as the durability asks for it.
-    pub(super) fn flush_slot(&self, slot: usize, total: usize) -> Result<()> {
-        let wait = match self.durability {
-            Durability::None => return Ok(()),
-            Durability::Flush => false,
-            Durability::Sync => true,
-        };
-        self.view.flush_range(self.layout.slot_at(slot), total, wait)?;
-        self.view.flush_range(Layout::field_at(slot, Field::Version), 64, wait)
+    /// The version that reached the disk last, as far as is known.
+    fn durable(&self) -> Current {
+        Current(self.word(DURABLE_AT).load(Ordering::Relaxed))
     }
 
-    /// Has what publishing changed reach the disk, as far as the durability asks for it.
-    pub(super) fn flush_current(&self) -> Result<()> {
+    /// Has bytes reach the disk, and waits for them.
+    fn flush(&self, at: usize, len: usize) -> Result<()> {
+        self.view.flush_range(at, len, true)?;
+        self.map.section().flush_device(self.map.subject())
+    }
+
+    /// Has the system start writing bytes.
+    fn start_flush(&self, at: usize, len: usize) {
+        self.map.section().start_flush(at as u64, len as u64);
+        steps::flushed(Flushed::Bytes { at, len, wait: false });
+    }
+
+    /// Has a filled slot reach the disk, as far as the durability asks for it. Its version goes with it, so that
+    /// after a loss of power the slot speaks for itself, whatever `current` says on the disk.
+    pub(super) fn flush_slot(&self, slot: usize, version: u64, total: usize) -> Result<()> {
+        if !self.map.is_on_file() {
+            return Ok(());
+        }
+        let at = self.layout.slot_at(slot);
         match self.durability {
             Durability::None => Ok(()),
-            Durability::Flush => self.view.flush_range(0, SLOTS_AT, false),
-            Durability::Sync => self.view.flush_range(0, SLOTS_AT, true),
+            Durability::Flush => {
+                self.start_flush(at, total);
+                Ok(())
+            }
+            Durability::Sync => {
+                self.version(slot).store(version, Ordering::Release);
+                let flushed = self.flush(at, total).and_then(|()| self.flush_headers());
+                if flushed.is_err() {
+                    // Not published, and its number goes to the next one.
+                    self.version(slot).store(0, Ordering::Release);
+                }
+                flushed
+            }
         }
+    }
+
+    /// All of them: that a slot was taken must not reach the disk later than its number in another one.
+    fn flush_headers(&self) -> Result<()> {
+        self.flush(SLOT_HEADERS_AT, SLOTS_AT - SLOT_HEADERS_AT)
+    }
+
+    /// Has what publishing changed reach the disk, as far as the durability asks for it. The slot did already.
+    pub(super) fn flush_current(&self, published: Current) -> Result<()> {
+        if !self.map.is_on_file() {
+            return Ok(());
+        }
+        match self.durability {
+            Durability::None => Ok(()),
+            Durability::Flush => {
+                self.start_flush(0, SLOTS_AT);
+                Ok(())
+            }
+            Durability::Sync => {
+                self.word(DURABLE_AT).store(published.0, Ordering::Release);
+                self.flush(0, SLOTS_AT)
+            }
+        }
+    }
+
+    /// Has the current version reach the disk, whatever the durability is.
+    fn make_durable(&self, current: Current) -> Result<()> {
+        if current.version() > 0 {
+            let total = self.header(current.slot()).map_or(0, |header| header.total());
+            self.flush(self.layout.slot_at(current.slot()), total)?;
+            self.flush_headers()?;
+        }
+        self.word(DURABLE_AT).store(current.0, Ordering::Release);
+        self.flush(0, SLOTS_AT)
     }
 
     /// Gives back memory that slots have beyond what the newest value, of `total` bytes, lets them keep, and
     /// wipes secrets that nobody reads any more.
     pub(super) fn trim(&self, total: u64) {
+        self.wipe_leftovers();
         let current = Current(self.current().load(Ordering::Relaxed));
-        let touched = (self.word(TOUCHED_AT).load(Ordering::Relaxed) as usize).min(self.layout.slots);
+        let touched = self.touched();
+        // Asking whether the owners of pins live costs a system call for each.
+        let mut may_ask = current.version().is_multiple_of(16);
         let mut kept = 0;
         for slot in (0..touched).filter(|slot| *slot != current.slot() || current.version() == 0) {
             let extent = self.field(slot, Field::Extent).load(Ordering::Relaxed);
@@ -538,11 +725,7 @@ impl Shared {
             // One slot to write next, one that readers without a pin may still copy from.
             let limit = if kept < 2 { keep(total) } else { 0 };
             kept += 1;
-            let secret = self.field(slot, Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET != 0;
-            if (extent > limit || secret) && protocol::take(self, slot) {
-                if secret {
-                    self.wipe(slot);
-                }
+            if !self.is_kept(slot) && extent > limit && self.take_from_dead(slot, &mut may_ask) {
                 // Only less memory: that can't fail.
                 let _ = self.set_extent(slot, 0, limit);
             }
@@ -552,76 +735,217 @@ impl Shared {
             let last = (0..touched).rev().find(|slot| extent(slot) > 0);
             self.word(TOUCHED_AT).store(last.map_or(0, |last| last as u64 + 1), Ordering::Relaxed);
         }
+        if current.version().is_multiple_of(1024) {
+            // Readers without a pin may have touched what was given back.
+            self.release_beyond_extents();
+        }
     }
 
     /// Zeroes the bytes of a slot that was taken.
     fn wipe(&self, slot: usize) {
-        let length =
-            (self.field(slot, Field::Length).load(Ordering::Relaxed)).min(self.layout.value_capacity);
+        let word = |field| self.field(slot, field).load(Ordering::Relaxed);
+        // Beyond the extent there is nothing to wipe: it would only take memory.
+        let length = word(Field::Length).min(word(Field::Extent)).min(self.layout.value_capacity);
         if self.is_ready(slot, length as usize) {
             // SAFETY: within the slot, which lies within the view, which can be written by who took the slot.
             unsafe { bytes::zero(self.slot_ptr(slot), length as usize) };
         }
         self.field(slot, Field::Length).store(0, Ordering::Relaxed);
         self.field(slot, Field::Flags).store(FLAG_EMPTY, Ordering::Relaxed);
+        if self.durability == Durability::Sync {
+            // Best effort: the version is gone in any case, this is about its bytes on the disk.
+            let _ = self.flush(self.layout.slot_at(slot), length as usize);
+            let _ = self.flush_headers();
+        }
     }
 
-    /// Zeroes the bytes of a value that was taken, cleared or has expired. While a reader has it pinned it is
-    /// left for that reader, or the next writer, to wipe.
-    pub(super) fn wipe_replaced(&self, slot: usize) {
-        let current = Current(self.current().load(Ordering::Relaxed));
-        if slot == current.slot() {
-            return;
-        }
+    /// Takes a slot; where it is pinned, asks once whether the owners of pins live.
+    fn take_from_dead(&self, slot: usize, may_ask: &mut bool) -> bool {
+        protocol::take(self, slot)
+            || std::mem::take(may_ask) && {
+                self.clear_dead_pins();
+                protocol::take(self, slot)
+            }
+    }
+
+    fn mark_secret(&self, slot: usize) {
         let flags = self.field(slot, Field::Flags);
         flags.store(flags.load(Ordering::Relaxed) | FLAG_SECRET, Ordering::Relaxed);
-        // A reader that unpins it after the look at the pins sees the flag.
-        super::sync::fence(Ordering::SeqCst);
-        if protocol::take(self, slot) {
-            self.wipe(slot);
+    }
+
+    /// The slots with bytes that are to be wiped once nobody has them pinned.
+    fn leftovers(&self) -> impl Iterator<Item = usize> {
+        let current = Current(self.current().load(Ordering::Relaxed));
+        (0..self.touched()).filter(move |slot| {
+            (current.version() == 0 || *slot != current.slot())
+                && self.field(*slot, Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET != 0
+        })
+    }
+
+    /// Wipes what is to be wiped, but for what a living reader has pinned: that one sees to it when it lets go.
+    /// Only for who has the writers' lock.
+    fn wipe_leftovers(&self) {
+        let mut may_ask = true;
+        let current = Current(self.current().load(Ordering::Relaxed));
+        for slot in self.leftovers() {
+            if self.is_kept(slot) && self.make_durable(current).is_err() {
+                // Wiped now, a loss of power would bring back what was there before this value.
+                continue;
+            }
+            if self.take_from_dead(slot, &mut may_ask) {
+                self.wipe(slot);
+            }
         }
     }
 
-    /// Zeroes the bytes of a version that this handle had pinned, if they are to be wiped and nobody could
-    /// while it did.
-    pub(super) fn wipe_left(&self, left: Current) {
-        // Either who replaced it sees that the pin is gone, or this sees the flag that it set before it looked.
-        super::sync::fence(Ordering::SeqCst);
-        let to_wipe = || {
-            Current(self.current().load(Ordering::Relaxed)) != left
-                && self.version(left.slot()).load(Ordering::Relaxed) == left.version()
-                && self.field(left.slot(), Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET != 0
-        };
-        if to_wipe()
-            && let Ok(true) = self.try_lock_writer()
+    /// Marks a value that was taken, cleared or has expired as one to be wiped.
+    pub(super) fn forget(&self, replaced: Current) {
+        if replaced.version() > 0 && replaced.slot() < self.layout.slots {
+            self.mark_secret(replaced.slot());
+            // Either its reader sees the mark when it lets go of its pin, or the pin is not seen any more.
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// What a reader does when it has let go of its pin on a version (and a fence came after).
+    pub(super) fn let_go(&self, version: Current) {
+        if self.current().load(Ordering::Relaxed) == version.0
+            || self.field(version.slot(), Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET == 0
         {
-            if to_wipe() && protocol::take(self, left.slot()) {
-                self.wipe(left.slot());
-            }
+            return;
+        }
+        // The writer could not wipe it. Where another has the lock now, that one will.
+        if let Ok(true) = self.try_lock_writer() {
             self.unlock_writer();
         }
     }
 
-    /// After a crash of the machine: makes the newest version whose checksum holds the current one. Says which
-    /// version was dropped, if one was. Only for who has the writers' lock.
-    pub(super) fn choose_newest_whole(&self) -> Result<Option<u64>> {
+    // ---- after a crash of the machine
+
+    /// Whether there is no version, or the current one is whole. Needs no lock.
+    pub(super) fn is_current_whole(&self) -> Result<bool> {
+        let before = self.current().load(Ordering::Acquire);
+        match protocol::copy(self, |current| self.is_whole(current.slot(), current.version())) {
+            Ok((_, whole)) => Ok(whole),
+            // Either somebody publishes one version after the other, or its slot belongs to another one.
+            Err(Missed::Overtaken) => Ok(self.current().load(Ordering::Acquire) != before),
+            Err(missed) => self.missed(missed).map(|()| true),
+        }
+    }
+
+    /// Makes a cell of a map whose head is unfinished: new, or left so by a crash. Only for who has the writers'
+    /// lock. `false` where somebody else has made one since.
+    pub(super) fn make(&mut self) -> Result<bool> {
+        let head = self.read_head();
+        if !self.layout.is_unfinished(&head) {
+            self.layout = Layout::read(&head, self.map.capacity(), self.map.subject())?;
+            return Ok(false);
+        }
+        let mut chunk = [0; 4096];
+        let mut rest = (HEAD..SLOTS_AT).step_by(chunk.len());
+        let is_new = rest.all(|at| {
+            let chunk = &mut chunk[..(SLOTS_AT - at).min(4096)];
+            // SAFETY: the range lies before the slots; all accesses are atomic.
+            unsafe { bytes::load(self.at(at), chunk) };
+            chunk.iter().all(|byte| *byte == 0)
+        });
+        // The head may be all that a crash kept from the disk; a checksum that holds says that this is a cell.
+        let is_cell = || {
+            self.layout.has_checksums()
+                && (0..self.layout.slots).any(|slot| self.whole_version(slot).is_some())
+        };
+        if !is_new && !is_cell() {
+            return Err(Error::wrong_kind(
+                self.subject(),
+                "its head is empty or cut short, and what follows is not zero: it is something else than a cell, or \
+                 one that a crash of the machine cut short while it was made; move it away or remove it",
+            ));
+        }
+        self.map.section().reserve(0, SLOTS_AT as u64, self.map.subject())?;
+        self.write_head();
+        Ok(true)
+    }
+
+    fn read_head(&self) -> [u8; HEAD] {
+        let mut head = [0; HEAD];
+        // SAFETY: the range lies before the slots, and the map is larger than that; all accesses are atomic.
+        unsafe { bytes::load(self.at(0), &mut head) };
+        head
+    }
+
+    fn write_head(&self) {
+        let head = self.layout.head();
+        let (magic, rest) = head.split_at(MAGIC.len());
+        assert!(self.can_write);
+        // The magic comes last: without it there is no cell.
+        // SAFETY: the range lies before the slots of a view that can be written; all accesses are atomic.
+        unsafe { bytes::store(self.at(MAGIC.len()), rest) };
+        std::sync::atomic::fence(Ordering::SeqCst);
+        // SAFETY: as above.
+        unsafe { bytes::store(self.at(0), magic) };
+    }
+
+    /// Has a cell that was just made, its file's length and the entry in its directory reach the disk.
+    pub(super) fn flush_file(&self) -> Result<()> {
+        self.flush(0, SLOTS_AT)?;
+        self.map.section().flush_entry(self.map.subject())?;
+        steps::flushed(Flushed::Entry);
+        Ok(())
+    }
+
+    /// The version in a slot, if it is one and whole.
+    fn whole_version(&self, slot: usize) -> Option<u64> {
+        let version = self.version(slot).load(Ordering::Relaxed);
+        ((1..=MAX_VERSION).contains(&version) && self.is_whole(slot, version)).then_some(version)
+    }
+
+    /// Makes the newest version whose checksum holds the current one. Gives the newest version that was lost, if
+    /// one was. Only for who has the writers' lock, before anything is taken.
+    pub(super) fn recover_newest_whole(&self) -> Result<Option<u64>> {
         let current = Current(self.current().load(Ordering::Relaxed));
-        let named = current.version() > 0
-            && (current.slot() >= self.layout.slots || !self.is_whole(current.slot(), current.version()));
-        if !named {
+        let exists = current.version() > 0 && current.slot() < self.layout.slots;
+        let named = exists && self.is_whole(current.slot(), current.version());
+        let version = |slot: usize| self.version(slot).load(Ordering::Relaxed);
+        let is_newer =
+            |slot: &usize| (1..=MAX_VERSION).contains(&version(*slot)) && version(*slot) > current.version();
+        let mut newer = (0..self.layout.slots).filter(is_newer).peekable();
+        if (named || current.0 == 0) && newer.peek().is_none() {
+            // The crash may have come before `durable` was stored.
+            let is_sync = || {
+                exists && self.field(current.slot(), Field::Flags).load(Ordering::Relaxed) & FLAG_SYNC != 0
+            };
+            if self.durable() != current && (self.durability == Durability::Sync || is_sync()) {
+                self.make_durable(current)?;
+            }
             return Ok(None);
         }
-        let newest = (0..self.layout.slots)
-            .filter_map(|slot| {
-                let version = self.version(slot).load(Ordering::Relaxed);
-                (version > 0 && version <= current.version() && self.is_whole(slot, version))
-                    .then_some((version, slot))
-            })
-            .max();
-        let word = newest.map_or(0, |(version, slot)| Current::new(version, slot).0);
-        self.current().store(word, Ordering::Release);
-        self.flush_current()?;
-        Ok(Some(current.version()))
+        // The one that `current` names wins over another one of the same number.
+        let whole = |slot: usize| {
+            self.whole_version(slot).map(|found| (found, named && slot == current.slot(), slot))
+        };
+        let newest = (0..self.layout.slots).filter_map(whole).max();
+        let chosen = newest.map_or(Current(0), |(version, _, slot)| Current::new(version, slot));
+        let seen = (0..self.layout.slots).map(version).filter(|version| *version <= MAX_VERSION).max();
+        let lost = seen.max(Some(current.version())).filter(|seen| *seen > chosen.version());
+        for slot in (0..self.layout.slots).filter(|slot| chosen.version() == 0 || *slot != chosen.slot()) {
+            // What is left of others must not come up again under a number that is given out anew.
+            if version(slot) >= chosen.version().max(1) && protocol::take(self, slot) {
+                self.field(slot, Field::Extent).store(0, Ordering::Release);
+                self.map.section().release(self.layout.slot_at(slot) as u64, self.layout.slot_size);
+            }
+        }
+        if chosen.version() > 0 {
+            protocol::publish(self, chosen.slot(), chosen.version());
+        } else {
+            self.current().store(0, Ordering::Release);
+        }
+        self.make_durable(chosen)?;
+        Ok(lost)
+    }
+
+    /// For who has the writers' lock: clears up after a writer that died.
+    pub(super) fn tidy(&self) {
+        self.recover();
     }
 
     /// Bytes that have memory: what comes before the slots, and the slots' extents.

@@ -100,10 +100,7 @@ impl Writer {
     ///
     /// `NoSpace`.
     pub fn clear(&mut self) -> Result<u64> {
-        let current = self.current();
-        let version = self.store(&Meta::default(), 0, true, |_| Ok(()))?;
-        self.wipe(current);
-        Ok(version)
+        self.store(&Meta::default(), 0, true, |_| Ok(()))
     }
 
     /// Takes the value out: gives it, and leaves the cell without one. `None` where there is none.
@@ -132,11 +129,11 @@ impl Writer {
         self.current().version()
     }
 
-    /// Removes the value if it has expired.
-    pub(super) fn remove_expired(&mut self) -> Result<()> {
+    /// Removes the value if it has expired, and says whether it had.
+    pub(super) fn remove_expired(&mut self) -> Result<bool> {
         let current = self.current();
         if current.version() == 0 || current.slot() >= self.shared.layout.slots {
-            return Ok(());
+            return Ok(false);
         }
         let expired = match self.shared.header(current.slot()) {
             Some(header) if !header.is_empty() => self.shared.is_expired(&header)?,
@@ -145,17 +142,11 @@ impl Writer {
         if expired {
             self.clear()?;
         }
-        Ok(())
+        Ok(expired)
     }
 
     fn current(&self) -> Current {
         Current(self.shared.current().load(Ordering::Relaxed))
-    }
-
-    fn wipe(&self, replaced: Current) {
-        if replaced.version() > 0 && replaced.slot() < self.shared.layout.slots {
-            self.shared.wipe_replaced(replaced.slot());
-        }
     }
 
     fn check_generation(&self) -> Result<()> {
@@ -187,15 +178,20 @@ impl Writer {
         }
         let total = length + name;
         let (slot, version) = shared.prepare_slot(total as u64, length as u64)?;
+        let replaced = self.current();
         // Whether the closure returns, fails or panics: the slot is no longer being written after.
-        let _finish = Finish(shared);
+        let mut finish = Finish { shared, slot, length, published: false };
         let mut buffer = SlotBuffer { shared, slot, at: 0, length };
         fill(&mut buffer)?;
         buffer.zero_rest();
         shared.write_header(slot, version, length, meta, empty);
-        shared.flush_slot(slot, total)?;
+        shared.flush_slot(slot, version, total)?;
+        finish.published = true;
         protocol::publish(shared, slot, version);
-        shared.flush_current()?;
+        if empty {
+            shared.forget(replaced);
+        }
+        shared.flush_current(Current::new(version, slot))?;
         shared.trim(total as u64);
         Ok(version)
     }
@@ -209,11 +205,19 @@ impl Drop for Writer {
     }
 }
 
-struct Finish<'a>(&'a Shared);
+struct Finish<'a> {
+    shared: &'a Shared,
+    slot: usize,
+    length: usize,
+    published: bool,
+}
 
 impl Drop for Finish<'_> {
     fn drop(&mut self) {
-        self.0.finish();
+        if !self.published {
+            self.shared.abandon(self.slot, self.length);
+        }
+        self.shared.finish();
     }
 }
 

@@ -68,6 +68,10 @@ pub fn name_of(id: u32) -> String {
     }
 }
 
+/// How deeply values may be nested in MessagePack; `serde_json` has the same limit.
+#[cfg(feature = "messagepack")]
+const DEPTH_LIMIT: usize = 128;
+
 /// Counts what is written to it.
 struct Counter(usize);
 
@@ -133,7 +137,10 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for MessagePack {
 
     fn decode(bytes: &[u8]) -> Result<T> {
         use rmp_serde::decode::Error as E;
-        rmp_serde::from_slice(bytes).map_err(|e| Error::Decode {
+        let mut decoder = rmp_serde::Deserializer::from_read_ref(bytes);
+        // Its own limit of 1,024 is more than the stack of a thread bears.
+        decoder.set_max_depth(DEPTH_LIMIT);
+        T::deserialize(&mut decoder).map_err(|e| Error::Decode {
             codec: "MessagePack",
             // Its own text may quote the value.
             reason: match e {

@@ -6,7 +6,24 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
+use zeroize::Zeroizing;
+
+use crate::error::{Error, Result, Subject};
+
 const WORD: usize = size_of::<u64>();
+
+/// Zeroes to copy `len` bytes of `subject` into. The length may come from shared memory: where there is no room
+/// for it, that is an error and does not end the process.
+pub(crate) fn room_for(len: usize, subject: &Subject) -> Result<Zeroizing<Vec<u8>>> {
+    let mut room = Vec::new();
+    room.try_reserve_exact(len).map_err(|_| Error::NoSpace {
+        subject: subject.clone(),
+        needed: len as u64,
+        reason: "this process has no memory for a copy of the value; free some".to_owned(),
+    })?;
+    room.resize(len, 0);
+    Ok(Zeroizing::new(room))
+}
 
 /// Copies `to.len()` bytes from shared memory.
 ///

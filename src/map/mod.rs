@@ -117,6 +117,9 @@ impl MemoryMappedFile {
     ///
     /// Capacity 0 is the file's length; a larger capacity makes the file grow to it, and it keeps that length.
     ///
+    /// A file that this call creates is this user's alone (mode 0600) unless
+    /// [`MapOptions::file_mode`] says otherwise.
+    ///
     /// Programs that shorten the file while it is mapped make an access to the missing part end the process
     /// (SIGBUS on Unix); Windows forbids it.
     ///
@@ -315,7 +318,7 @@ impl MemoryMappedFile {
             protection,
             subject: name.subject(),
             on_file,
-            shares_file: false,
+            shares_file: on_file,
             created,
         })
     }
@@ -349,7 +352,7 @@ impl MemoryMappedFile {
                 format!("it makes an empty file, and a {} map can't make it grow", options.access),
             ));
         }
-        let (file, created) = sys::open_file(path, options.open_mode, write)?;
+        let (file, created) = sys::open_file(path, options.open_mode, write, options.file_mode)?;
         let map = Self::on_file(file, Subject::Path(path.to_owned()), capacity, name.as_ref(), options, true);
         match map {
             Ok(mut map) => {

@@ -98,10 +98,15 @@ impl MapOptions {
         self
     }
 
-    /// Permission bits of a new map in [`Scope::Global`]: one of `0o600` (default), `0o640`, `0o644`,
+    /// Permission bits of a new named map in [`Scope::Global`]: one of `0o600` (default), `0o640`, `0o644`,
     /// `0o660`, `0o666`. In [`Scope::User`] only `0o600` is allowed.
     ///
-    /// On Windows: `0o600` admits this user, any other mode is an error.
+    /// Permission bits of a file that [`create_from_file`](Self::create_from_file) creates: any that allow no
+    /// more than reading and writing (`0o666`), taken as they are, whatever the process's mask is; `0o600` by
+    /// default. A file that is there keeps its own.
+    ///
+    /// On Windows: `0o600` admits this user to a name, and leaves a new file to the rights of its folder; any
+    /// other mode is an error.
     pub fn file_mode(mut self, mode: u32) -> Self {
         self.file_mode = Some(mode);
         self

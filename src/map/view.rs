@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::map::{Access, bytes};
+use crate::steps::{self, Flushed};
 use crate::sys::Mapping;
 
 /// A window on a map's bytes. Other processes may change them at any time, so no reference to them is handed
@@ -102,7 +103,9 @@ impl View {
         }
         self.mapping
             .flush(at, len, wait)
-            .map_err(|source| Error::Io { doing: "flush a view".to_owned(), source })
+            .map_err(|source| Error::Io { doing: "flush a view".to_owned(), source })?;
+        steps::flushed(Flushed::Bytes { at, len, wait });
+        Ok(())
     }
 }
 

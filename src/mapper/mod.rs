@@ -74,7 +74,7 @@ pub struct MemoryMapper<T, C = Json> {
 #[derive(Debug)]
 enum Store<T> {
     Cell(Versions<T>),
-    Plain(Plain),
+    Plain(Box<Plain>),
 }
 
 /// A type's name, the same in every program that shares its values: see [`MapperOptions::named`].
@@ -223,10 +223,13 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     ///
     /// As for [`get`](Self::get) (the value stays) and [`set`](Self::set); `Unsupported` in the plain layout.
     pub fn take(&self) -> Result<Option<T>> {
-        let mut writer = self.versions()?.writer()?;
+        let versions = self.versions()?;
+        let mut writer = versions.writer()?;
         let Some(value) = writer.value()? else { return Ok(None) };
         let decoded = versions::decode::<T, C>(&value, self.type_name)?;
         writer.clear()?;
+        drop(writer);
+        versions.let_go();
         Ok(Some(decoded))
     }
 
@@ -268,7 +271,11 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     /// As for [`set`](Self::set); in the plain layout the map is zeroed and the result is 0.
     pub fn clear(&self) -> Result<u64> {
         match &self.store {
-            Store::Cell(versions) => versions.writer()?.clear(),
+            Store::Cell(versions) => {
+                let version = versions.writer()?.clear()?;
+                versions.let_go();
+                Ok(version)
+            }
             Store::Plain(plain) => plain.write(&[]).map(|()| 0),
         }
     }
@@ -380,12 +387,18 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
             if let Some(value) = self.get()? {
                 return Ok(value);
             }
-            versions.cell().wait_newer(seen, limit.saturating_sub(start.elapsed())).map_err(|e| match e {
-                Error::TimedOut { .. } => {
-                    Error::TimedOut { waiting_for: format!("a value in {}", self.subject()), after: limit }
+            let left = limit.saturating_sub(start.elapsed());
+            match versions.cell().wait_newer(seen, left) {
+                // Versions without a value may come faster than this can look at them.
+                Ok(_) if !left.is_zero() => {}
+                Ok(_) | Err(Error::TimedOut { .. }) => {
+                    return Err(Error::TimedOut {
+                        waiting_for: format!("a value in {}", self.subject()),
+                        after: limit,
+                    });
                 }
-                other => other,
-            })?;
+                Err(other) => return Err(other),
+            }
         }
     }
 

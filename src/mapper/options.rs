@@ -204,7 +204,7 @@ impl MapperOptions {
                 "the plain layout has no room for an expiry or a type's name; use a cell",
             ));
         }
-        Ok(self.mapper(Store::Plain(Plain::new(map, self.offset)?)))
+        Ok(self.mapper(Store::Plain(Box::new(Plain::new(map, self.offset)?))))
     }
 
     fn mapper<T, C>(&self, store: Store<T>) -> MemoryMapper<T, C> {

@@ -7,9 +7,9 @@
 use zeroize::Zeroizing;
 
 use super::LOCK_LIMIT;
-use crate::cell::MAGIC;
+use crate::cell;
 use crate::error::{Error, Result};
-use crate::map::{Access, MemoryMappedFile, ViewAccessor};
+use crate::map::{Access, MemoryMappedFile, ViewAccessor, bytes};
 use crate::sys::{LockId, LockMode};
 
 /// The first byte of a value while it is written: no UTF-8 text, so no JSON either, starts with it. A value
@@ -20,6 +20,8 @@ const UNDER_WAY: u8 = 0xFF;
 pub(super) struct Plain {
     map: MemoryMappedFile,
     view: ViewAccessor,
+    /// Where a cell has its mark.
+    start: ViewAccessor,
 }
 
 impl Plain {
@@ -34,19 +36,25 @@ impl Plain {
                 format!("{offset}, and {} has no byte after it", map.subject()),
             ));
         }
-        let mut head = [0; MAGIC.len()];
-        // A map for writing alone can't be looked into.
-        if let Ok(start) = map.create_view_accessor_with(0, 0, Access::Read)
-            && start.read_bytes(0, &mut head)? == head.len()
-            && head == *MAGIC
-        {
+        let start =
+            map.create_view_accessor_with(0, cell::MARK.min(map.capacity() as usize) as u64, Access::Read);
+        let plain = Self { map, view, start: start? };
+        plain.check()?;
+        Ok(plain)
+    }
+
+    /// That the map is not a cell, which reading would not understand and writing would damage.
+    fn check(&self) -> Result<()> {
+        let mut start = [0; cell::MARK];
+        self.start.read_bytes(0, &mut start)?;
+        if cell::is_marked(&start) {
             return Err(Error::wrong_kind(
-                map.subject().clone(),
-                "a map in the plain layout was expected; it is a cell (leave out plain; on the command line: \
-                 --plain)",
+                self.map.subject().clone(),
+                "a map in the plain layout was expected, and a cell is there: open it without plain (on the \
+                 command line: without --plain)",
             ));
         }
-        Ok(Self { map, view })
+        Ok(())
     }
 
     pub(super) fn map(&self) -> &MemoryMappedFile {
@@ -75,6 +83,7 @@ impl Plain {
             return Err(Error::unsupported(format!("{} was opened for reading only", self.map.subject())));
         }
         let _lock = self.map.lock(LockId::VALUE, LockMode::Exclusive, LOCK_LIMIT)?;
+        self.check()?;
         // The mark must be there before any other byte changes, and the first byte come last. A process that
         // dies leaves its stores up to some point of this order: the fences keep the compiler to it, and the
         // kernel, which lets go of the lock, lets all processors see what was stored before.
@@ -90,19 +99,46 @@ impl Plain {
     }
 
     /// The value's bytes: without the zero bytes before and after it, as the recipe reads.
+    ///
+    /// Only a look at the bytes from the end of the map tells where the value ends. The copy that is made has the
+    /// value's size.
     pub(super) fn read(&self) -> Result<Zeroizing<Vec<u8>>> {
-        let mut bytes = Zeroizing::new(vec![0; self.capacity() as usize]);
-        {
+        let no_value = || Error::NoValue { subject: self.map.subject().clone() };
+        self.check()?;
+        let mut bytes = {
             let _lock = self.map.lock(LockId::VALUE, LockMode::Shared, LOCK_LIMIT)?;
-            self.view.read_bytes(0, &mut bytes)?;
-        }
-        let start = bytes.iter().position(|byte| *byte != 0);
-        let (Some(start), Some(end)) = (start, bytes.iter().rposition(|byte| *byte != 0)) else {
-            return Err(Error::NoValue { subject: self.map.subject().clone() });
+            let end = self.end()?;
+            let mut bytes = bytes::room_for(end, self.map.subject())?;
+            if end > 0 {
+                self.view.read_bytes(0, &mut bytes)?;
+            }
+            bytes
         };
+        let start = bytes.iter().position(|byte| *byte != 0).ok_or_else(no_value)?;
         if start == 0 && bytes[0] == UNDER_WAY {
             return Err(Error::Incomplete { subject: self.map.subject().clone() });
         }
-        Ok(Zeroizing::new(bytes[start..=end].to_vec()))
+        // A program that takes no lock may have written since the end was found.
+        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        bytes.truncate(end);
+        bytes.copy_within(start.., 0);
+        bytes.truncate(end - start);
+        Ok(bytes)
+    }
+
+    /// One more than the position of the last byte that is not zero.
+    fn end(&self) -> Result<usize> {
+        let mut chunk = Zeroizing::new([0; 4096]);
+        let mut end = self.capacity() as usize;
+        while end > 0 {
+            let start = (end - 1) / chunk.len() * chunk.len();
+            let part = &mut chunk[..end - start];
+            self.view.read_bytes(start as u64, part)?;
+            if let Some(last) = part.iter().rposition(|byte| *byte != 0) {
+                return Ok(start + last + 1);
+            }
+            end = start;
+        }
+        Ok(0)
     }
 }

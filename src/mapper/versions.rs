@@ -40,8 +40,8 @@ impl<T> Versions<T> {
     /// The newest value's bytes, copied.
     pub(super) fn read(&self) -> Result<Option<Value>> {
         let value = self.state().reader.read()?;
-        if value.is_none() {
-            self.cell.remove_expired()?;
+        if value.is_none() && self.cell.remove_expired()? {
+            self.let_go();
         }
         Ok(value)
     }
@@ -72,7 +72,9 @@ impl<T> Versions<T> {
         let Some(value) = reader.read()? else {
             *decoded = None;
             drop(state);
-            self.cell.remove_expired()?;
+            if self.cell.remove_expired()? {
+                self.let_go();
+            }
             return Ok(None);
         };
         if let Some((of, shared)) = &*decoded
@@ -83,6 +85,12 @@ impl<T> Versions<T> {
         let shared = Arc::new(decode::<T, C>(&value, type_name)?);
         *decoded = Some((value.version, shared.clone()));
         Ok(Some(shared))
+    }
+
+    /// Lets go of the version that this handle's reader has pinned, if a newer one is there: so it can be wiped.
+    pub(super) fn let_go(&self) {
+        // Where the newest one can't be pinned, the old one is let go all the same.
+        let _ = self.state().reader.load();
     }
 
     pub(super) fn writer(&self) -> Result<Writer> {

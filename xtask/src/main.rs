@@ -46,6 +46,12 @@ const TASKS: &[Task] = &[
         cargo: None,
     },
     Task {
+        name: "soak",
+        about: "long runs of the tests that kill and stop processes",
+        steps: steps::SOAK,
+        cargo: None,
+    },
+    Task {
         name: "readme",
         about: "run the commands shown in README.md and docs/",
         steps: steps::README,
@@ -64,6 +70,9 @@ const TASKS: &[Task] = &[
         cargo: Some(macos::cargo),
     },
 ];
+
+/// `cargo xtask fuzz [TARGET] [--minutes N] [--seed S]`.
+const FUZZ: &str = "fuzz";
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -88,6 +97,16 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    // The one task that takes arguments of its own.
+    if name == FUZZ {
+        return match steps::fuzz(only) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("{why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let Some(task) = TASKS.iter().find(|task| task.name == *name) else {
         eprint!("there is no task {name:?}\n\n{}", help());
         return ExitCode::from(2);
@@ -129,6 +148,7 @@ fn help() -> String {
             line("", &format!("- {}: {}", step.name, step.about));
         }
     }
+    line(FUZZ, "feed targets with new inputs: fuzz [TARGET…] [--minutes N] [--seed S] (5 minutes for all)");
     line("help", "this text");
     text
 }

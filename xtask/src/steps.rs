@@ -65,6 +65,35 @@ pub(crate) const README: &[Step] = &[COMMANDS];
 
 pub(crate) const MODEL_ONLY: &[Step] = &[MODEL];
 
+/// About eight minutes on two processors. A variable that is set already stays as it is.
+pub(crate) const SOAK: &[Step] = &[
+    Step {
+        name: "kills",
+        about: "writers and readers killed and stopped at random moments",
+        run: || soak("cell_random_kills", &[("HANDOVER_KILL_ROUNDS", "15000")]),
+    },
+    Step {
+        name: "stops",
+        about: "readers stopped every 200 µs beside a writer that never pauses",
+        run: || soak("cell_stopped_reader", &[("HANDOVER_STOP_SECONDS", "60")]),
+    },
+    Step {
+        name: "once",
+        about: "values taken once, additions not lost, while processes die",
+        run: || soak("cell_once", &[("HANDOVER_ONCE_ROUNDS", "10000")]),
+    },
+    Step {
+        name: "wakes",
+        about: "versions handed to and fro between sleepers",
+        run: || soak("cell_wakes", &[("HANDOVER_WAKE_ROUNDS", "200000")]),
+    },
+    Step {
+        name: "names",
+        about: "a race for names, with kills",
+        run: || soak("races", &[("HANDOVER_RACE_ROUNDS", "200000")]),
+    },
+];
+
 pub(crate) const TEST: &[Step] = &[
     Step { name: "format", about: "cargo fmt", run: || cargo(&["fmt", "--all", "--check"], &[]) },
     Step {
@@ -148,6 +177,34 @@ pub(crate) fn root() -> &'static Path {
 pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     run(Command::new(program).args(arguments).envs(environment.iter().copied()))
+}
+
+/// Runs the fuzzer, with debug assertions and overflow checks. What crashes or hangs is kept in its corpus, which
+/// the tests replay.
+pub(crate) fn fuzz(arguments: &[String]) -> Result<(), String> {
+    let mut line = vec!["run", "--quiet", "--package", "handover-tests", "--bin", "fuzz", "--"];
+    line.extend(arguments.iter().map(String::as_str));
+    cargo(&line, &[])
+}
+
+/// Runs one file of tests with processes in its long form, built as a release is, and shows what it prints.
+fn soak(test: &str, lengths: &[(&str, &str)]) -> Result<(), String> {
+    let lengths: Vec<_> =
+        lengths.iter().filter(|(name, _)| std::env::var_os(name).is_none()).copied().collect();
+    cargo(
+        &[
+            "test",
+            "--release",
+            "-p",
+            "handover-tests",
+            "--test",
+            test,
+            "--",
+            "--nocapture",
+            "--test-threads=1",
+        ],
+        &lengths,
+    )
 }
 
 /// Runs a tool in the workspace's root, without standard input.

@@ -17,11 +17,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 mod alone;
+pub mod cell;
+pub mod cell_actor;
+pub mod fuzz;
 mod protocol;
 #[cfg(target_os = "linux")]
 pub mod race;
 #[cfg(target_os = "linux")]
 pub mod trace;
+pub mod value;
 
 pub use alone::{Alone, OwnDir, names_in, own_dir};
 pub use protocol::{Command, Failure, How, Map, Open, Reply};
@@ -144,6 +148,14 @@ impl Stage {
     #[cfg(unix)]
     pub fn files(&self) -> Vec<PathBuf> {
         files_in(&self.scope())
+    }
+
+    /// The one file in the user's scope; on Windows there is none, and the path is empty.
+    pub fn only_file(&self) -> PathBuf {
+        #[cfg(unix)]
+        return self.files().remove(0);
+        #[cfg(not(unix))]
+        PathBuf::new()
     }
 
     /// The file that a name of the user's scope leads to; it is not there now.
@@ -417,6 +429,47 @@ impl Actor {
     #[cfg(target_os = "linux")]
     pub fn fork(&mut self, stage: &Stage) -> Forked {
         Forked::of(self, stage)
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        self.child.wait().expect("an actor ends")
+    }
+
+    /// Stops it at whatever moment this is, until it is told to [go on](Self::go_on).
+    pub fn stop(&self) {
+        #[cfg(target_os = "linux")]
+        {
+            self.signal(libc::SIGSTOP);
+            self.expect_stopped();
+        }
+        #[cfg(windows)]
+        self.suspend(true);
+        #[cfg(not(any(target_os = "linux", windows)))]
+        panic!("not written for this system");
+    }
+
+    /// Goes on after a stop.
+    pub fn go_on(&self) {
+        #[cfg(target_os = "linux")]
+        self.signal(libc::SIGCONT);
+        #[cfg(windows)]
+        self.suspend(false);
+    }
+
+    #[cfg(windows)]
+    fn suspend(&self, stop: bool) {
+        use std::os::windows::io::AsRawHandle;
+        #[link(name = "ntdll")]
+        unsafe extern "system" {
+            fn NtSuspendProcess(process: *mut std::ffi::c_void) -> i32;
+            fn NtResumeProcess(process: *mut std::ffi::c_void) -> i32;
+        }
+        let handle = self.child.as_raw_handle();
+        // SAFETY: the handle is open as long as the child is borrowed.
+        let code =
+            if stop { unsafe { NtSuspendProcess(handle) } } else { unsafe { NtResumeProcess(handle) } };
+        assert_eq!(code, 0);
     }
 
     /// Sends a signal.

@@ -188,6 +188,8 @@ pub enum Command {
         /// Which participant this is.
         slot: usize,
     },
+    /// Does something with a cell: see `cell`.
+    Cell(crate::cell::CellCommand),
     /// Ends the process without closing anything.
     Exit,
 }
@@ -205,6 +207,12 @@ pub enum Reply {
     Map(Map),
     /// Names.
     Names(Vec<String>),
+    /// There is none.
+    Nothing,
+    /// What can be told of a cell.
+    Cell(crate::cell::CellState),
+    /// Sums of several participants.
+    Sums(crate::cell::Sums),
     /// It failed.
     Failed(Failure),
 }

@@ -69,6 +69,31 @@ pub(super) fn release(file: &File, start: u64, len: u64) -> rustix::io::Result<(
     rustix::fs::fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, start, len)
 }
 
+/// Has the system start writing a range.
+pub(super) fn start_flush(file: &File, start: u64, len: u64) {
+    // msync(MS_ASYNC) does nothing on Linux. No promise hangs on this, so errors don't matter.
+    // SAFETY: the descriptor is open as long as `file` is borrowed; there is no memory involved.
+    let _ = unsafe {
+        libc::sync_file_range(
+            file.as_raw_fd(),
+            start as libc::off64_t,
+            len as libc::off64_t,
+            libc::SYNC_FILE_RANGE_WRITE,
+        )
+    };
+}
+
+/// `msync` and `fsync` see to the disk's own cache here.
+#[expect(clippy::unnecessary_wraps, reason = "the same signature on every system")]
+pub(super) fn flush_device(_file: &File) -> rustix::io::Result<()> {
+    Ok(())
+}
+
+/// Has all of the file system that the file lies in reach the disk.
+pub(super) fn flush_file_system(file: &File) -> rustix::io::Result<()> {
+    rustix::fs::syncfs(file)
+}
+
 /// Locks a mapped range as its pages come, and leaves it out of core dumps.
 pub(super) fn keep_secret(first: *mut c_void, len: usize) -> rustix::io::Result<()> {
     // SAFETY: the caller's range is mapped; locking changes nothing in it.

@@ -117,6 +117,23 @@ pub(super) fn release(file: &File, start: u64, len: u64) -> rustix::io::Result<(
     Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))
 }
 
+/// Has the system start writing; macOS does that for a whole file only.
+pub(super) fn start_flush(_file: &File, _start: u64, _len: u64) {}
+
+/// Has the disk write what lies in its own cache: `msync` and `fsync` only hand it over.
+pub(super) fn flush_device(file: &File) -> rustix::io::Result<()> {
+    match rustix::fs::fcntl_fullfsync(file) {
+        // A file system without it.
+        Err(Errno::NOTSUP | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY) => rustix::fs::fsync(file),
+        other => other,
+    }
+}
+
+/// There is no call for a whole file system that waits: this is what there is.
+pub(super) fn flush_file_system(file: &File) -> rustix::io::Result<()> {
+    flush_device(file)
+}
+
 /// Locks a mapped range. macOS has no way to leave it out of core dumps.
 pub(super) fn keep_secret(first: *mut c_void, len: usize) -> rustix::io::Result<()> {
     // SAFETY: the caller's range is mapped; locking changes nothing in it.

@@ -21,7 +21,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MsyncFlags, ProtFlags};
 
@@ -186,6 +186,34 @@ impl Section {
     pub(crate) fn release(&self, offset: u64, len: u64) {
         let _ = os::release(&self.file, self.data_offset + offset, len);
     }
+
+    /// Has the system start writing changed bytes of a part of the map to the file, without waiting. A file
+    /// system that can't do it writes when it sees fit.
+    pub(crate) fn start_flush(&self, offset: u64, len: u64) {
+        os::start_flush(&self.file, self.data_offset + offset, len);
+    }
+
+    /// Has the disk write what a flush of a view has handed to it.
+    pub(crate) fn flush_device(&self, subject: &Subject) -> Result<()> {
+        os::flush_device(&self.file).map_err(|e| Error::from_io("flush", subject.clone(), e.into()))
+    }
+
+    /// Has the file's length and the entry in its directory reach the disk: a new file can be lost with the
+    /// power although its bytes were flushed.
+    pub(crate) fn flush_entry(&self, subject: &Subject) -> Result<()> {
+        let failed = |e: io::Error| Error::from_io("flush the directory of", subject.clone(), e);
+        self.file.sync_all().map_err(|e| Error::from_io("flush", subject.clone(), e))?;
+        // A file without a path is not found after a loss of power anyway.
+        let Some(path) = os::path_of(&self.file) else { return Ok(()) };
+        match File::open(path.parent().unwrap_or(Path::new("/"))) {
+            Ok(directory) => directory.sync_all().map_err(failed),
+            // A directory that this user may not list.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                os::flush_file_system(&self.file).map_err(|e| failed(e.into()))
+            }
+            Err(e) => Err(failed(e)),
+        }
+    }
 }
 
 /// Memory mapped into this process, unmapped on drop.
@@ -315,8 +343,21 @@ fn set_inheritable(file: &File, inheritable: bool) -> Result<()> {
         .map_err(|e| Error::Io { doing: "set whether a handle is inherited".to_owned(), source: e.into() })
 }
 
-/// Opens a file to map and keeps off those who want it alone. Gives the file and whether it was created.
-pub(crate) fn open_file(path: &Path, mode: OpenMode, write: bool) -> Result<(File, bool)> {
+/// Opens a file to map and keeps off those who want it alone. A new file is this user's alone, or has
+/// `file_mode`. Gives the file and whether it was created.
+pub(crate) fn open_file(
+    path: &Path,
+    mode: OpenMode,
+    write: bool,
+    file_mode: Option<u32>,
+) -> Result<(File, bool)> {
+    let rights = file_mode.unwrap_or(0o600);
+    if rights & !0o666 != 0 {
+        return Err(Error::invalid(
+            "file mode",
+            format!("{rights:#o}; reading and writing can be allowed, 0o666 at most"),
+        ));
+    }
     let subject = || Subject::Path(path.to_owned());
     let directory = || Error::denied(subject(), "it is a directory; give the path of a file");
     let open = |create_new: bool| {
@@ -324,6 +365,7 @@ pub(crate) fn open_file(path: &Path, mode: OpenMode, write: bool) -> Result<(Fil
             .read(true)
             .write(write || create_new)
             .create_new(create_new)
+            .mode(0o600)
             // A FIFO must not block; such a file is refused below.
             .custom_flags(OFlags::NONBLOCK.bits() as i32)
             .open(path)
@@ -357,15 +399,28 @@ pub(crate) fn open_file(path: &Path, mode: OpenMode, write: bool) -> Result<(Fil
     if kind.is_dir() {
         return Err(directory());
     }
-    // .NET's FileShare.None is an exclusive flock; this one is shared and conflicts with no other.
-    // Other errors: a file system without such locks, where nobody can have it alone.
-    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK) {
-        return Err(Error::SharingViolation { subject: subject() });
+    if created && rights != 0o600 {
+        // Exactly this mode, whatever the process's mask is.
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(rights as _)).map_err(|e| {
+            let _ = std::fs::remove_file(path);
+            Error::from_io("set the mode of", subject(), e.into())
+        })?;
     }
+    share_file(&file, subject)?;
     if mode == OpenMode::Create && !created && kind.is_file() {
         file.set_len(0).map_err(|e| Error::from_io("empty", subject(), e))?;
     }
     Ok((file, created))
+}
+
+/// Keeps off those who want the file alone, and fails where somebody has it alone.
+fn share_file(file: &File, subject: impl FnOnce() -> Subject) -> Result<()> {
+    // .NET's FileShare.None is an exclusive flock; this one is shared and conflicts with no other.
+    // Other errors: a file system without such locks, where nobody can have it alone.
+    if rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK) {
+        return Err(Error::SharingViolation { subject: subject() });
+    }
+    Ok(())
 }
 
 /// The identity of a file: device and inode.

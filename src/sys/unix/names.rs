@@ -14,7 +14,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
@@ -25,7 +25,7 @@ use rustix::io::Errno;
 use super::dirs::{self, ScopeDir, describe, permissions, user_id, with_locked};
 use super::lock::{self, LIFE};
 use super::record::{DataPlace, Record};
-use super::{FileId, RangeLocks, Section, check_size_limit, os, set_inheritable, size_file};
+use super::{FileId, RangeLocks, Section, check_size_limit, os, set_inheritable, share_file, size_file};
 use crate::error::{Error, Result, Subject};
 use crate::map::{MapInfo, Rights, Scope};
 use crate::sys::{Disposition, LockMode, Opened, Place, Request, name_hash};
@@ -217,6 +217,8 @@ fn join(dir: &ScopeDir, place: &Place<'_>, living: Living, request: Request) -> 
             let file = std::fs::OpenOptions::new()
                 .read(true)
                 .write(writes)
+                // A FIFO that was put there must not block.
+                .custom_flags(OFlags::NONBLOCK.bits() as i32)
                 .open(path)
                 .map_err(|e| Error::from_io("open", at(), e))?;
             let length = file.metadata().map_err(|e| Error::from_io("inspect", at(), e))?.len();
@@ -228,6 +230,7 @@ fn join(dir: &ScopeDir, place: &Place<'_>, living: Living, request: Request) -> 
                     format!("{subject} lies on it, and it was replaced or cut since; create the map anew"),
                 ));
             }
+            share_file(&file, at)?;
             (file, 0)
         }
     };

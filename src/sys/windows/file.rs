@@ -62,7 +62,17 @@ pub(crate) fn has_no_length(_metadata: &std::fs::Metadata) -> bool {
 
 /// Opens a file to map, sharing it for reading only (.NET's `FileShare.Read`). Gives the file and whether it
 /// was created.
-pub(crate) fn open_file(path: &Path, mode: OpenMode, write: bool) -> Result<(File, bool)> {
+pub(crate) fn open_file(
+    path: &Path,
+    mode: OpenMode,
+    write: bool,
+    file_mode: Option<u32>,
+) -> Result<(File, bool)> {
+    if let Some(mode) = file_mode.filter(|mode| *mode != 0o600) {
+        return Err(Error::unsupported(format!(
+            "file mode {mode:#o}: on Windows a new file has the rights that its folder gives"
+        )));
+    }
     let subject = || Subject::Path(path.to_owned());
     let failed = |doing, e: io::Error| match e.raw_os_error() {
         Some(code) if code as u32 == ERROR_SHARING_VIOLATION => {

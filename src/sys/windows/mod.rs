@@ -235,6 +235,22 @@ impl Section {
         self.on_file
     }
 
+    /// Has the system start writing changed bytes of a part of the map to the file: it does so by itself.
+    pub(crate) fn start_flush(&self, _offset: u64, _len: u64) {}
+
+    /// Has the disk write what a flush of a view has handed to it.
+    pub(crate) fn flush_device(&self, subject: &Subject) -> Result<()> {
+        match &self.file {
+            Some(file) => file.sync_all().map_err(|e| Error::from_io("flush", subject.clone(), e)),
+            None => Ok(()),
+        }
+    }
+
+    /// Has the file's length reach the disk. Its name does by the file system's own journal.
+    pub(crate) fn flush_entry(&self, subject: &Subject) -> Result<()> {
+        self.flush_device(subject)
+    }
+
     /// Tries to take a lock of this section for this handle; released by [`unlock`](Self::unlock), or by the
     /// kernel when this process has ended.
     pub(crate) fn try_lock(&self, id: LockId, mode: LockMode) -> Result<bool> {

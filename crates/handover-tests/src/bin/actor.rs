@@ -14,6 +14,7 @@ type Answer = Result<Reply, Failure>;
 struct State {
     maps: HashMap<u32, MemoryMappedFile>,
     views: HashMap<u32, ViewStream>,
+    cells: handover_tests::cell_actor::Cells,
     /// The last number given out.
     last: u32,
 }
@@ -131,6 +132,7 @@ impl State {
                 Ok(Reply::Done)
             }
             Command::Exit => std::process::exit(0),
+            Command::Cell(command) => self.cells.obey(command),
             Command::Threads { threads, rounds, name } => threads_agree(threads, rounds, &name),
             #[cfg(target_os = "linux")]
             other => linux::obey(other).map_err(|e| system(&e)),

@@ -1,0 +1,538 @@
+//! Cells in tests: what an actor can be told to do with them, and how a test says it.
+//!
+//! All values are those of [`value`](crate::value), with the version as their counter. An actor checks what it
+//! reads and answers with the version; what is not whole is a failure of kind `Torn`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+pub use handover::Step;
+use serde::{Deserialize, Serialize};
+
+use crate::{Actor, Command, HANG, Obey, Outcome, Reply};
+
+/// A cell to open: `OpenCell { secret: true, ..OpenCell::named("x", 1000) }`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct OpenCell {
+    /// The name; empty for a cell on a file.
+    pub name: String,
+    /// The file, where there is no name.
+    pub path: Option<PathBuf>,
+    /// To create it for values of so many bytes if it is not there; 0: it is there.
+    pub capacity: u64,
+    /// For reading only.
+    pub read_only: bool,
+    /// `CellOptions::secret`
+    pub secret: bool,
+    /// `MapOptions::file_mode`
+    pub file_mode: Option<u32>,
+    /// `MapOptions::owned_by`
+    pub owned_by: Option<u32>,
+}
+
+impl OpenCell {
+    /// Created under a name, if it is not there.
+    pub fn named(name: &str, capacity: u64) -> Self {
+        Self { name: name.to_owned(), capacity, ..Self::default() }
+    }
+
+    /// One that is there.
+    pub fn existing(name: &str) -> Self {
+        Self::named(name, 0)
+    }
+
+    /// One that is there, for reading only.
+    pub fn read_only(name: &str) -> Self {
+        Self { read_only: true, ..Self::existing(name) }
+    }
+
+    /// On a file.
+    pub fn on_file(path: &Path, capacity: u64) -> Self {
+        Self { path: Some(path.to_owned()), capacity, ..Self::default() }
+    }
+}
+
+/// What to do when a step is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// Stop (SIGSTOP) and go on when told to (SIGCONT). Only on Linux: elsewhere nobody can tell when.
+    Stop,
+    /// Die (SIGKILL).
+    Die,
+}
+
+/// A step, how often it is passed before, and what to do then.
+pub type Trigger = (u32, u32, End);
+
+/// What a thread of an actor does without pause until it is told to stop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Work {
+    /// Takes the writers' lock, publishes so many values, lets go of it.
+    Publish {
+        /// Values under one lease.
+        lease: u32,
+        /// The shortest.
+        shortest: usize,
+        /// The longest.
+        longest: usize,
+    },
+    /// Pins the newest version and checks its bytes.
+    Load,
+    /// Holds up to five versions and checks them again when it lets go of them.
+    Hold,
+    /// Copies without a pin.
+    Copy,
+    /// Waits for the next version, then reads it.
+    Wait,
+    /// Takes values out, and marks them on the board by their counters.
+    Take,
+    /// Adds 1 to a mapper's [`Sums`], by `update` and by `compare_and_set` in turn.
+    Add,
+}
+
+/// A value that only grows, by what each of several participants adds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sums {
+    /// All together.
+    pub sum: u64,
+    /// For each participant.
+    pub each: Vec<u64>,
+}
+
+/// What an actor is told to do with cells. `cell`, `held`: the numbers that opening and holding gave.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum CellCommand {
+    /// [`Reply::Number`]
+    Open(OpenCell),
+    /// Drops the handle, with its writer and reader.
+    Close(u32),
+    /// [`Reply::Cell`]
+    Info(u32),
+    /// Becomes the writer, if there is no other: [`Reply::Number`] 1 or 0.
+    Lock(u32),
+    /// Is no writer any more.
+    Unlock(u32),
+    /// Publishes values of so many bytes, so often: with the lease it has, else with one for all of them.
+    /// [`Reply::Number`], the last version.
+    Publish {
+        /// In which cell.
+        cell: u32,
+        /// How long.
+        length: usize,
+        /// How many.
+        times: u32,
+    },
+    /// [`Reply::Number`]
+    Clear(u32),
+    /// [`Reply::Number`] or [`Reply::Nothing`]
+    Take(u32),
+    /// Loads with the cell's one reader: [`Reply::Number`] or [`Reply::Nothing`].
+    Load(u32),
+    /// `Reader::read` with the cell's one reader, likewise.
+    Read(u32),
+    /// `Cell::copy`, likewise.
+    Copy(u32),
+    /// Pins the newest version with a reader of its own and keeps it: [`Reply::Number`].
+    Hold(u32),
+    /// Checks a held snapshot: [`Reply::Number`], its version.
+    CheckHeld(u32),
+    /// Lets go of one.
+    DropHeld(u32),
+    /// `wait_newer`, or `wait_newer_while_written`: [`Reply::Number`] or [`Reply::Nothing`].
+    Wait {
+        /// In which cell.
+        cell: u32,
+        /// Newer than this.
+        than: u64,
+        /// For at most this.
+        limit: Duration,
+        /// `wait_newer_while_written`
+        while_written: bool,
+    },
+    /// Acts when steps are reached: each trigger counts from when the one before it has acted.
+    Arm(Vec<Trigger>),
+    /// Starts a thread.
+    Start {
+        /// On which cell; for [`Work::Add`] the mapper under the name `sums`.
+        cell: u32,
+        /// What it does.
+        work: Work,
+        /// The board.
+        board: PathBuf,
+        /// Its line on the board.
+        line: usize,
+    },
+    /// Ends all threads.
+    StopAll,
+    /// Sets the mapper `sums` to [`Sums`] of 0 for so many participants, and keeps it open.
+    MakeSums(usize),
+    /// The sums: [`Reply::Sums`].
+    ReadSums,
+    /// Publishes a value and waits until somebody has taken it, so often.
+    Feed {
+        /// In which cell.
+        cell: u32,
+        /// How many.
+        times: u32,
+    },
+    /// Answers each version of one cell with a version of the other: [`Reply::Number`], how many waits took
+    /// longer than the library's bound on a sleep.
+    PingPong {
+        /// The cell to wait on.
+        wait: u32,
+        /// The cell to publish in.
+        publish: u32,
+        /// Whether to publish first.
+        first: bool,
+        /// How many.
+        rounds: u32,
+    },
+}
+
+/// What [`CellCommand::Info`] gives: see `CellInfo`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CellState {
+    /// The newest version.
+    pub version: u64,
+    /// Its length, if there is a value.
+    pub length: Option<u64>,
+    /// Bytes that have memory, as the cell counts.
+    pub reserved: u64,
+    /// Entries of living readers of other handles.
+    pub readers: usize,
+    /// Whether another handle lives that wrote.
+    pub has_writer: bool,
+}
+
+/// Memory in which threads count what they do, so that it is known when they are killed.
+#[derive(Debug)]
+pub struct Board {
+    base: *const AtomicU64,
+    path: PathBuf,
+}
+
+// SAFETY: the memory is never unmapped, and only accessed atomically.
+unsafe impl Send for Board {}
+// SAFETY: as above.
+unsafe impl Sync for Board {}
+
+const LINES: usize = 64;
+const LINE: usize = 8;
+const MARKS: usize = 1 << 16;
+
+impl Board {
+    /// Makes the file.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let file = std::fs::File::options().read(true).write(true).create_new(true).open(path)?;
+        file.set_len(((LINES * LINE + MARKS) * 8) as u64)?;
+        Self::open(path)
+    }
+
+    /// Opens it in another process.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file.
+    #[cfg(not(target_os = "linux"))]
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = std::fs::File::options().read(true).write(true).open(path)?;
+        let map = handover::MemoryMappedFile::from_file(file, 0)?;
+        // Never dropped, so that the memory stays where it is.
+        let view = Box::leak(Box::new(map.create_view_accessor(0, 0)?));
+        Ok(Self { base: view.as_ptr().cast_const().cast(), path: path.to_owned() })
+    }
+
+    /// Opens it in another process.
+    #[cfg(target_os = "linux")]
+    pub fn open(path: &Path) -> io::Result<Self> {
+        use std::os::fd::AsRawFd;
+        let file = std::fs::File::options().read(true).write(true).open(path)?;
+        let size = (LINES * LINE + MARKS) * 8;
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        // SAFETY: the address is the kernel's choice, so no memory of this process is replaced.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), size, protection, flags, file.as_raw_fd(), 0) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { base: base.cast_const().cast(), path: path.to_owned() })
+    }
+
+    fn word(&self, at: usize) -> &AtomicU64 {
+        assert!(at < LINES * LINE + MARKS);
+        // SAFETY: within the mapping, which is never unmapped, and aligned as the mapping is; all accesses are
+        // atomic.
+        unsafe { &*self.base.wrapping_add(at) }
+    }
+
+    /// A version that is certainly published.
+    pub fn published(&self) -> &AtomicU64 {
+        self.word(0)
+    }
+
+    /// How far the thread with this line (1 to 63) is.
+    pub fn progress(&self, line: usize) -> &AtomicU64 {
+        assert!((1..LINES).contains(&line));
+        self.word(line * LINE)
+    }
+
+    /// How often the value with this counter was taken.
+    pub fn mark(&self, counter: u64) -> &AtomicU64 {
+        assert!((counter as usize) < MARKS);
+        self.word(LINES * LINE + counter as usize)
+    }
+
+    /// Writes down what must not happen.
+    pub fn complain(&self, what: &str) {
+        use io::Write;
+        let file = std::fs::File::options().append(true).create(true).open(self.path.with_extension("txt"));
+        let _ = file.and_then(|mut file| writeln!(file, "{what}"));
+    }
+
+    /// Panics if something was written down.
+    #[track_caller]
+    pub fn expect_no_complaint(&self) {
+        if let Ok(text) = std::fs::read_to_string(self.path.with_extension("txt")) {
+            panic!(
+                "{} complaints, such as: {:?}",
+                text.lines().count(),
+                text.lines().take(5).collect::<Vec<_>>()
+            );
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Waits until each of these threads has gone on by `steps`: they live, so they must.
+    #[track_caller]
+    pub fn expect_progress(&self, lines: impl IntoIterator<Item = usize>, steps: u64) {
+        let before: Vec<_> = lines.into_iter().map(|line| (line, self.progress(line).load(SeqCst))).collect();
+        for (line, before) in before {
+            wait_until(&format!("thread {line} stalls"), || {
+                self.expect_no_complaint();
+                self.progress(line).load(SeqCst) >= before + steps
+            });
+        }
+    }
+}
+
+/// Looks every now and then whether something is so; panics after [`HANG`].
+#[track_caller]
+pub fn wait_until(otherwise: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < HANG, "{otherwise}");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// The number in an environment variable; `default` where it is not set.
+pub fn number_from(variable: &str, default: u64) -> u64 {
+    std::env::var(variable)
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+}
+
+/// A small generator of random numbers (xorshift64), the same in each run.
+#[derive(Debug)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % end
+    }
+}
+
+/// Asserts that a cell has no more memory than `largest`, the length of the longest value that somebody still
+/// reads or may read, allows: by its own count, and by the system's for its file.
+#[track_caller]
+pub fn expect_memory(actor: &mut impl Obey, cell: u32, file: &Path, largest: u64) {
+    let bound = 3 * largest + (64 << 10);
+    let reserved = actor.info(cell).reserved;
+    #[cfg(unix)]
+    let blocks =
+        std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(file).expect("the map's file")) * 512;
+    // A name has no file there.
+    #[cfg(not(unix))]
+    let blocks = 0 * file.as_os_str().len() as u64;
+    assert!(
+        reserved <= bound && blocks <= bound,
+        "{reserved} reserved, {blocks} in the file, {bound} allowed"
+    );
+}
+
+/// Whether these bytes are anywhere in a file.
+#[cfg(target_os = "linux")]
+pub fn file_contains(file: &Path, bytes: &[u8]) -> bool {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::File::open(file).expect("the map's file");
+    let seek = |at: i64, what| {
+        // SAFETY: the descriptor is open as long as `file` lives.
+        unsafe { libc::lseek(file.as_raw_fd(), at, what) }
+    };
+    let mut end = 0;
+    loop {
+        // Only what has memory; what lies beside each other is one piece.
+        let start = seek(end, libc::SEEK_DATA);
+        if start < 0 {
+            return false;
+        }
+        end = seek(start, libc::SEEK_HOLE);
+        let mut piece = vec![0; (end - start) as usize];
+        file.read_exact_at(&mut piece, start as u64).expect("read the map's file");
+        if piece.windows(bytes.len()).any(|window| window == bytes) {
+            return true;
+        }
+    }
+}
+
+/// The steps of a writer, and whether its version is published by then.
+pub const WRITER_STEPS: [(Step, bool); 8] = [
+    (Step::WriterLocked, false),
+    (Step::WriterBeforeTake, false),
+    (Step::WriterTook, false),
+    (Step::WriterHalfFilled, false),
+    (Step::WriterFilled, false),
+    (Step::WriterBeforePublish, false),
+    (Step::WriterPublished, true),
+    (Step::WriterWoke, true),
+];
+
+/// What a test can have a process do with cells.
+pub trait UseCells: Obey {
+    /// Carries out a command that gives a number, or nothing.
+    #[track_caller]
+    fn try_cell(&mut self, command: CellCommand) -> Outcome<Option<u64>> {
+        match self.ask(&Command::Cell(command))? {
+            Reply::Number(number) => Ok(Some(number)),
+            Reply::Nothing | Reply::Done => Ok(None),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The same, which must work.
+    #[track_caller]
+    fn on_cell(&mut self, command: CellCommand) -> Option<u64> {
+        let shown = format!("{command:?}");
+        self.try_cell(command).unwrap_or_else(|e| panic!("{shown}: {}: {}", e.kind, e.message))
+    }
+
+    /// Sends a command without waiting for its reply.
+    fn start_cell(&mut self, command: CellCommand) {
+        self.send(&Command::Cell(command));
+    }
+
+    /// The reply to a command that was sent.
+    #[track_caller]
+    fn finish_cell(&mut self) -> Option<u64> {
+        match self.reply() {
+            Some(Reply::Number(number)) => Some(number),
+            Some(Reply::Nothing | Reply::Done) => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asserts that a command fails with an error of this kind; gives its text.
+    #[track_caller]
+    fn cell_refused(&mut self, command: CellCommand, kind: &str) -> String {
+        match self.try_cell(command) {
+            Err(failure) if failure.kind == kind => failure.message,
+            other => panic!("should be refused with {kind}: {other:?}"),
+        }
+    }
+
+    /// Opens a cell.
+    #[track_caller]
+    fn open_cell(&mut self, open: &OpenCell) -> u32 {
+        self.on_cell(CellCommand::Open(open.clone())).expect("a number") as u32
+    }
+
+    /// Publishes values of so many bytes; gives the last version.
+    #[track_caller]
+    fn publish(&mut self, cell: u32, length: usize, times: u32) -> u64 {
+        self.on_cell(CellCommand::Publish { cell, length, times }).expect("a version")
+    }
+
+    /// Whether it became the writer.
+    #[track_caller]
+    fn lock(&mut self, cell: u32) -> bool {
+        self.on_cell(CellCommand::Lock(cell)) == Some(1)
+    }
+
+    /// Pins the newest version and keeps it.
+    #[track_caller]
+    fn hold(&mut self, cell: u32) -> u32 {
+        self.on_cell(CellCommand::Hold(cell)).expect("a number") as u32
+    }
+
+    /// What can be told of the cell.
+    #[track_caller]
+    fn info(&mut self, cell: u32) -> CellState {
+        match self.ask(&Command::Cell(CellCommand::Info(cell))) {
+            Ok(Reply::Cell(state)) => state,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Has it act at steps.
+    #[track_caller]
+    fn arm(&mut self, triggers: &[(Step, u32, End)]) {
+        let triggers = triggers.iter().map(|(step, nth, end)| (*step as u32, *nth, *end)).collect();
+        self.on_cell(CellCommand::Arm(triggers));
+    }
+
+    /// Starts a thread.
+    #[track_caller]
+    fn start(&mut self, cell: u32, work: &Work, board: &Board, line: usize) {
+        let board = board.path().to_owned();
+        self.on_cell(CellCommand::Start { cell, work: work.clone(), board, line });
+    }
+}
+
+impl<T: Obey> UseCells for T {}
+
+impl Actor {
+    /// Waits until it has stopped itself.
+    #[cfg(target_os = "linux")]
+    #[track_caller]
+    pub fn expect_stopped(&self) {
+        let ended = self.wait_change(libc::WSTOPPED | libc::WEXITED);
+        assert_eq!(ended, libc::CLD_STOPPED, "the actor ended and should have stopped");
+    }
+
+    /// Waits until it has been killed, by itself or by another; it is gone when this returns.
+    #[track_caller]
+    pub fn expect_killed(mut self) {
+        #[cfg(target_os = "linux")]
+        assert_eq!(self.wait_change(libc::WEXITED), libc::CLD_KILLED, "the actor was not killed");
+        #[cfg(not(target_os = "linux"))]
+        assert!(!self.wait().success(), "the actor was not killed");
+        self.end();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[track_caller]
+    fn wait_change(&self, which: i32) -> i32 {
+        let mut code = 0;
+        wait_until("an actor neither stops nor ends", || {
+            // SAFETY: a plain C struct for which all zeroes is a value.
+            let mut found: libc::siginfo_t = unsafe { std::mem::zeroed() };
+            let flags = which | libc::WNOWAIT | libc::WNOHANG;
+            // SAFETY: `found` is valid for a write.
+            let result = unsafe { libc::waitid(libc::P_PID, self.id(), &raw mut found, flags) };
+            assert_eq!(result, 0, "waitid: {}", io::Error::last_os_error());
+            code = found.si_code;
+            code != 0
+        });
+        code
+    }
+}

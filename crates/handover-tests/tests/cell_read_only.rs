@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use handover_tests::cell::{Board, CellCommand, OpenCell, UseCells, Work};
+#[cfg_attr(not(target_os = "linux"), allow(unused_imports, reason = "some tests are for Linux"))]
 use handover_tests::{Actor, HANG, Stage, is_root, skip};
 
 fn reads_and_does_not_write(writer: &mut Actor, cell: u32, reader: &mut Actor, reading: u32, board: &Board) {

@@ -17,6 +17,7 @@ fn has_secret(world: &World) -> bool {
 }
 
 #[test]
+#[cfg(unix)] // It looks into the files of names.
 fn the_value_and_its_bytes_and_not_the_name() {
     let world = World::new();
     let mut producer = world.hold(&["x", SECRET, "--text", "--ttl", "1s"]);

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use world::World;
 
+#[cfg(unix)]
 const SECRET: &str = "s3cr3t-v4lue";
 
+#[cfg(unix)]
 fn has_secret(world: &World) -> bool {
     let in_file = |file: &std::path::PathBuf| {
         let bytes = std::fs::read(file).unwrap();

@@ -114,12 +114,17 @@ impl Stage {
 
     /// Starts an actor.
     pub fn actor(&self) -> Actor {
-        let mut child = std::process::Command::new(&self.program)
-            .env("HANDOVER_DIR", self.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("start an actor");
+        let mut command = std::process::Command::new(&self.program);
+        command.env("HANDOVER_DIR", self.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut started = command.spawn();
+        // Wine fails to start one of a few thousand processes, with an internal error.
+        for _ in 0..if under_wine() { 5 } else { 0 } {
+            if started.is_err() {
+                std::thread::sleep(Duration::from_millis(200));
+                started = command.spawn();
+            }
+        }
+        let mut child = started.expect("start an actor");
         let input = child.stdin.take().expect("was piped");
         let output = child.stdout.take().expect("was piped");
         Actor { line: Line::new(input, output), child }

@@ -37,18 +37,21 @@
 //!
 //! Maps behave as those of .NET (`System.IO.MemoryMappedFiles`), named ones on every system.
 
-#![cfg_attr(loom, allow(dead_code, unused_imports, reason = "only the protocol is built for its model"))]
+#![cfg_attr(
+    handover_model,
+    allow(dead_code, unused_imports, reason = "only the protocol is built for its model")
+)]
 
 mod cell;
 pub mod codec;
 mod error;
 mod map;
-#[cfg(not(loom))]
+#[cfg(not(handover_model))]
 mod mapper;
 mod steps;
 mod sys;
 
-#[cfg(not(loom))]
+#[cfg(not(handover_model))]
 pub use cell::{
     Cell, CellInfo, CellOptions, Reader, SlotBuffer, Snapshot, TrustedSnapshot, TrustingReader, Value, Writer,
 };
@@ -58,11 +61,11 @@ pub use map::{
     Access, AtomicWord, Decimal, MapInfo, MapOptions, MemoryMappedFile, NAME_MAX, OpenMode, Rights, Scope,
     ViewAccessor, ViewStream, collect_garbage, list,
 };
-#[cfg(all(feature = "tokio", not(loom)))]
+#[cfg(all(feature = "tokio", not(handover_model)))]
 pub use mapper::Changes;
-#[cfg(all(feature = "rkyv", not(loom)))]
+#[cfg(all(feature = "rkyv", not(handover_model)))]
 pub use mapper::{ArchivedReader, ArchivedSnapshot, ArchivedValue};
-#[cfg(not(loom))]
+#[cfg(not(handover_model))]
 pub use mapper::{Auth, Change, Lease, MapperOptions, MemoryMapper, TypeName, Watch};
 #[cfg(feature = "test-steps")]
 #[doc(hidden)]

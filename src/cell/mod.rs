@@ -4,30 +4,30 @@
 //! `shared` touches the memory; this file is the face. Stands on `map`; `mapper` stands on it.
 
 mod layout;
-#[cfg(all(test, loom))]
+#[cfg(all(test, handover_model))]
 mod model;
 mod protocol;
-#[cfg(not(loom))]
+#[cfg(not(handover_model))]
 mod reader;
-#[cfg(not(loom))]
+#[cfg(not(handover_model))]
 mod shared;
 mod sync;
-#[cfg(all(feature = "tokio", not(loom)))]
+#[cfg(all(feature = "tokio", not(handover_model)))]
 mod waiting;
-#[cfg(not(loom))]
+#[cfg(not(handover_model))]
 mod writer;
 
-#[cfg(not(loom))]
+#[cfg(not(handover_model))]
 pub(crate) use self::layout::{MARK, is_marked};
 
-#[cfg(not(loom))]
+#[cfg(not(handover_model))]
 pub use self::face::{Cell, CellInfo, CellOptions};
-#[cfg(not(loom))]
-#[cfg(not(loom))]
+#[cfg(not(handover_model))]
+#[cfg(not(handover_model))]
 pub use self::reader::{Reader, Snapshot, TrustedSnapshot, TrustingReader, Value};
-#[cfg(all(feature = "tokio", not(loom)))]
+#[cfg(all(feature = "tokio", not(handover_model)))]
 pub(crate) use self::waiting::Waiter;
-#[cfg(not(loom))]
+#[cfg(not(handover_model))]
 pub use self::writer::{SlotBuffer, Writer};
 
 /// What is stored with a version beside its bytes.
@@ -58,7 +58,7 @@ pub enum Durability {
     Sync,
 }
 
-#[cfg(not(loom))]
+#[cfg(not(handover_model))]
 mod face {
     use std::path::Path;
     use std::sync::Arc;

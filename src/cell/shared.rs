@@ -208,8 +208,9 @@ impl Shared {
         if length > self.layout.value_capacity || type_name_length > TYPE_NAME_MAX as u64 {
             return None;
         }
-        // Bytes without memory were never written: nobody is to make room for them, or read their zeroes.
-        if length + type_name_length > load(Field::Extent) {
+        // Bytes without memory were never written: nobody is to make room for them, or read their zeroes. On a
+        // file the checksum tells: after a loss of power the extent may be older than the bytes.
+        if !self.layout.has_checksums() && length + type_name_length > load(Field::Extent) {
             return None;
         }
         let header = Header {
@@ -473,7 +474,10 @@ impl Shared {
     /// Gives back memory that no extent counts.
     fn release_beyond_extents(&self) {
         for slot in 0..self.layout.slots {
-            let extent = self.field(slot, Field::Extent).load(Ordering::Relaxed).min(self.layout.slot_size);
+            let extent = self.field(slot, Field::Extent).load(Ordering::Relaxed);
+            // After a loss of power a whole version may reach beyond its extent.
+            let total = self.header(slot).map_or(0, |header| header.total() as u64);
+            let extent = extent.max(total.next_multiple_of(BLOCK)).min(self.layout.slot_size);
             let start = self.layout.slot_at(slot) as u64;
             self.map.section().release(start + extent, self.layout.slot_size - extent);
         }

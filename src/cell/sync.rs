@@ -3,15 +3,15 @@
 //! Everything that `protocol` does to shared memory goes through here, so that the code which is checked is the
 //! code which runs.
 
-#[cfg(not(loom))]
+#[cfg(not(handover_model))]
 pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-#[cfg(loom)]
+#[cfg(handover_model)]
 pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Faults that the model puts in to show that it would find them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(loom), expect(dead_code, reason = "put in by the model only"))]
+#[cfg_attr(not(handover_model), expect(dead_code, reason = "put in by the model only"))]
 pub(super) enum Fault {
     /// The reader does not check the slot again after it pinned it (as in mmap-sync).
     NoCheckAfterPin,
@@ -33,19 +33,19 @@ pub(super) enum Fault {
     NoWakeFence,
 }
 
-#[cfg(not(loom))]
+#[cfg(not(handover_model))]
 #[inline]
 pub(super) const fn is_faulty(_fault: Fault) -> bool {
     false
 }
 
-#[cfg(loom)]
+#[cfg(handover_model)]
 std::thread_local! {
     /// Loom runs all threads of a model on one thread of the system.
     pub(super) static FAULT: std::cell::Cell<Option<Fault>> = const { std::cell::Cell::new(None) };
 }
 
-#[cfg(loom)]
+#[cfg(handover_model)]
 pub(super) fn is_faulty(fault: Fault) -> bool {
     FAULT.get() == Some(fault)
 }

@@ -31,7 +31,7 @@ const MODEL: Step = Step {
         cargo(
             &["test", "--package", "handover", "--lib", "--release", "--no-default-features", "cell::model"],
             // Other flags build everything anew, so it has a folder of its own.
-            &[("RUSTFLAGS", "--cfg loom"), ("CARGO_TARGET_DIR", "target/loom")],
+            &[("RUSTFLAGS", "--cfg handover_model"), ("CARGO_TARGET_DIR", "target/model")],
         )
     },
 };

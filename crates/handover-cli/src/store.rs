@@ -531,15 +531,15 @@ pub(crate) fn peek(map: &MapInfo, owner: Option<u32>) -> Look {
     if map.allocated < map.capacity.min(CELL_LEAST) {
         return Look::UNKNOWN;
     }
-    peek_at(&map.name, Place { global: map.scope == Scope::Global, owner }, map.allocated >= map.capacity)
+    peek_at(&map.name, &Place { global: map.scope == Scope::Global, owner }, map.allocated >= map.capacity)
 }
 
 /// What a look at a map tells that can be opened but is in no list.
 pub(crate) fn peek_unlisted(name: &str, scope: Scope) -> Look {
-    peek_at(name, Place { global: scope == Scope::Global, owner: None }, true)
+    peek_at(name, &Place { global: scope == Scope::Global, owner: None }, true)
 }
 
-fn peek_at(name: &str, place: Place, has_all_memory: bool) -> Look {
+fn peek_at(name: &str, place: &Place, has_all_memory: bool) -> Look {
     let look = |opened: MemoryMappedFile| -> Result<Look> {
         if head(&opened)?.starts_with(CELL_MAGIC) {
             return Ok(look_at_cell(opened));
@@ -548,7 +548,7 @@ fn peek_at(name: &str, place: Place, has_all_memory: bool) -> Look {
         Ok(Look { layout: Some("plain"), content, cell: None })
     };
     // It can be gone by now, as any map at any moment.
-    options(&place).access(Access::Read).open_existing(name).and_then(look).unwrap_or(Look::UNKNOWN)
+    options(place).access(Access::Read).open_existing(name).and_then(look).unwrap_or(Look::UNKNOWN)
 }
 
 fn look_at_cell(map: MemoryMappedFile) -> Look {

@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, SystemTime};
 
-#[cfg_attr(not(target_os = "linux"), allow(unused_imports, reason = "some tests are for Linux"))]
-use handover::codec::{Bytes, MessagePack};
+use handover::codec::MessagePack;
 #[cfg_attr(not(target_os = "linux"), allow(unused_imports, reason = "some tests are for Linux"))]
 use handover::{
     Access, Cell, CellOptions, Error, ErrorKind, MapOptions, MapperOptions, MemoryMappedFile, Meta, OpenMode,

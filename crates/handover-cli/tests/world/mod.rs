@@ -195,16 +195,9 @@ pub(crate) fn script(commands: &[&str], code: u8) -> Vec<String> {
     let handover = env!("CARGO_BIN_EXE_handover");
     if cfg!(windows) {
         let handover = handover.replace('/', "\\");
-        let mut line = "cmd /c".to_owned();
-        for command in commands {
-            line += &format!(" {handover} {command} &");
-        }
-        line += &format!(" exit {code}");
-        return line.split(' ').map(str::to_owned).collect();
+        let each: String = commands.iter().flat_map(|command| [&handover, " ", command, " & "]).collect();
+        return format!("cmd /c {each}exit {code}").split(' ').map(str::to_owned).collect();
     }
-    let mut line = String::new();
-    for command in commands {
-        line += &format!("'{handover}' {command}; ");
-    }
+    let line: String = commands.iter().flat_map(|command| ["'", handover, "' ", command, "; "]).collect();
     ["sh".to_owned(), "-c".to_owned(), format!("{line}exit {code}")].into()
 }

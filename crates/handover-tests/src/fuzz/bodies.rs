@@ -262,11 +262,20 @@ pub(crate) fn cell(input: &[u8]) {
                 } else {
                     map()
                 };
+                // Opening a damaged cell on a file waits for the writer, which may be about to recover it.
+                for handle in &mut handles {
+                    handle.writer = None;
+                }
                 let opened =
                     map.and_then(|map| if number % 2 == 0 { options.open(map) } else { options.create(map) });
                 handles.extend(say(opened).map(Handles::new));
             }
-            29 if path.is_some() => through_a_mapper(path.as_ref().expect("checked"), number),
+            29 if path.is_some() => {
+                for handle in &mut handles {
+                    handle.writer = None;
+                }
+                through_a_mapper(path.as_ref().expect("checked"), number);
+            }
             30 if handles.len() > 1 => drop(handles.swap_remove(at)),
             _ => {}
         }

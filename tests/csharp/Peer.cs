@@ -39,20 +39,13 @@ static class Peer
         switch (words[0])
         {
             case "create":
-                auth = MemoryMapper<Auth>.Create(words[1], long.Parse(words[2]));
-                return "";
+                return Use(MemoryMapper<Auth>.Create(words[1], long.Parse(words[2])));
             case "open":
-                auth = MemoryMapper<Auth>.Open(words[1]);
-                return "";
+                return Use(MemoryMapper<Auth>.Open(words[1]));
             case "create-file":
-                auth = MemoryMapper<Auth>.CreateOnFile(words[1], long.Parse(words[2]));
-                return "";
+                return Use(MemoryMapper<Auth>.CreateOnFile(words[1], long.Parse(words[2])));
             case "open-file":
-                auth = MemoryMapper<Auth>.OpenFile(words[1]);
-                return "";
-            case "close":
-                auth.Dispose();
-                return "";
+                return Use(MemoryMapper<Auth>.OpenFile(words[1]));
             case "capacity":
                 return auth.Capacity.ToString();
             case "set":
@@ -86,6 +79,13 @@ static class Peer
             default:
                 throw new ArgumentException("no such request: " + words[0]);
         }
+    }
+
+    static string Use(MemoryMapper<Auth> opened)
+    {
+        auth?.Dispose();
+        auth = opened;
+        return "";
     }
 
     /// <summary>Stores two tokens by turns, for so many milliseconds; the second one last.</summary>

@@ -4,7 +4,7 @@
 use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
-use handover::codec::Text;
+use handover::codec::{Codec, Json, Text};
 use handover::{Auth, Error, ErrorKind, MapperOptions, MemoryMapper};
 use serde::{Deserialize, Serialize};
 
@@ -37,19 +37,23 @@ impl Sample {
     }
 }
 
-/// One map as values of three types.
-struct Mappers {
+/// A map, and where it is.
+struct Peer {
     auth: MemoryMapper<Auth>,
-    sample: MemoryMapper<Sample>,
-    text: MemoryMapper<String, Text>,
+    place: Place,
+}
+
+enum Place {
+    Name(String),
+    File(String),
 }
 
 fn main() {
-    let mut mappers = None;
+    let mut peer = None;
     for line in std::io::stdin().lock().lines() {
         let Ok(line) = line else { return };
         let words: Vec<&str> = line.split('\t').collect();
-        let reply = match obey(&mut mappers, &words) {
+        let reply = match obey(&mut peer, &words) {
             Ok(result) => format!("ok\t{result}\n"),
             Err(error) => format!("failed\t{:?}\t{}\n", error.kind(), error.to_string().replace('\n', " ")),
         };
@@ -60,54 +64,52 @@ fn main() {
     }
 }
 
-fn obey(mappers: &mut Option<Mappers>, words: &[&str]) -> Result<String, Error> {
+fn obey(peer: &mut Option<Peer>, words: &[&str]) -> Result<String, Error> {
     let options = MapperOptions::new().plain();
     let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("no number: {text}"));
-    *mappers = Some(match *words {
-        ["create", name, capacity] => Mappers {
-            auth: options.create(name, number(capacity))?,
-            sample: options.open(name)?,
-            text: options.open_as(name)?,
-        },
-        ["open", name] => {
-            Mappers { auth: options.open(name)?, sample: options.open(name)?, text: options.open_as(name)? }
+    let (auth, place) = match *words {
+        ["create", name, capacity] => (options.create(name, number(capacity))?, Place::Name(name.to_owned())),
+        ["open", name] => (options.open(name)?, Place::Name(name.to_owned())),
+        ["create-file", path, capacity] => {
+            (options.create_on_file(path, number(capacity))?, Place::File(path.to_owned()))
         }
-        ["create-file", path, capacity] => Mappers {
-            auth: options.create_on_file(path, number(capacity))?,
-            sample: options.open_file(path)?,
-            text: options.open_file(path)?,
-        },
-        ["open-file", path] => Mappers {
-            auth: options.open_file(path)?,
-            sample: options.open_file(path)?,
-            text: options.open_file(path)?,
-        },
-        ["close"] => {
-            *mappers = None;
-            return Ok(String::new());
+        ["open-file", path] => (options.open_file(path)?, Place::File(path.to_owned())),
+        ["open-as-cell", name] => return MemoryMapper::<Auth>::open(name).map(|_| String::new()),
+        ["open-file-as-cell", path] => {
+            return MapperOptions::new().open_file::<Auth, Json>(path).map(|_| String::new());
         }
-        _ => return mappers.as_ref().expect("a map is open").obey(words),
-    });
+        _ => return peer.as_ref().expect("a map is open").obey(words),
+    };
+    *peer = Some(Peer { auth, place });
     Ok(String::new())
 }
 
-impl Mappers {
+impl Peer {
     fn obey(&self, words: &[&str]) -> Result<String, Error> {
         let done = |()| String::new();
         match *words {
             ["capacity"] => Ok(self.auth.capacity().to_string()),
             ["set", token] => self.auth.write(&Auth::new(token)).map(done),
             ["get"] => self.auth.read().map(|auth| auth.bearer().to_owned()),
-            ["set-sample"] => self.sample.write(&Sample::known()).map(done),
-            ["get-sample"] => self
-                .sample
-                .read()
-                .map(|sample| if sample == Sample::known() { "known" } else { "another" }.to_owned()),
-            ["put", text] => self.text.write(&text.to_owned()).map(done),
-            ["text"] => self.text.read(),
+            ["text"] => self.auth.read_string().map(|text| text.to_string()),
+            ["put", text] => self.another::<String, Text>()?.write(&text.to_owned()).map(done),
+            ["set-sample"] => self.another::<_, Json>()?.write(&Sample::known()).map(done),
+            ["get-sample"] => {
+                let sample = self.another::<Sample, Json>()?.read()?;
+                Ok(if sample == Sample::known() { "known" } else { "another" }.to_owned())
+            }
             ["rewrite", first, second, milliseconds] => self.rewrite([first, second], limit(milliseconds)),
             ["reread", first, second, milliseconds] => self.reread([first, second], limit(milliseconds)),
             _ => panic!("no such request: {words:?}"),
+        }
+    }
+
+    /// The same map as a value of another type.
+    fn another<T, C: Codec<T>>(&self) -> Result<MemoryMapper<T, C>, Error> {
+        let options = MapperOptions::new().plain();
+        match &self.place {
+            Place::Name(name) => options.open_as(name),
+            Place::File(path) => options.open_file(path),
         }
     }
 

@@ -16,12 +16,14 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+mod alone;
 mod protocol;
 #[cfg(target_os = "linux")]
 pub mod race;
 #[cfg(target_os = "linux")]
 pub mod trace;
 
+pub use alone::{Alone, names_in};
 pub use protocol::{Command, Failure, How, Map, Open, Reply};
 
 /// Longer than any command takes, even where everything is slow: a test that waits as long hangs.
@@ -51,6 +53,7 @@ pub fn is_root() -> bool {
 pub struct Stage {
     program: PathBuf,
     directory: tempfile::TempDir,
+    _alone: Alone,
 }
 
 impl Stage {
@@ -60,7 +63,11 @@ impl Stage {
         let mut builder = tempfile::Builder::new();
         builder.prefix("handover-test-");
         let directory = if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() };
-        Self { program: program.into(), directory: directory.expect("a directory for the test") }
+        Self {
+            _alone: Alone::new(),
+            program: program.into(),
+            directory: directory.expect("a directory for the test"),
+        }
     }
 
     /// One in whose directory all users can create files.

@@ -2,8 +2,6 @@
 //! write-only and copy-on-write views do. The matrices stand here as .NET's tests have them, not as the library
 //! computes them.
 
-#![cfg(unix)]
-
 mod contract_common;
 
 use std::fs::{File, OpenOptions};

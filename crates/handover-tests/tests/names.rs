@@ -2,8 +2,6 @@
 //! `Local\` and `Global\` choose the scope. Two processes share bytes by name, and a third that comes late
 //! sees them.
 
-#![cfg(unix)]
-
 use handover_tests::{How, Obey, Open, Stage};
 
 fn stage() -> Stage {

@@ -2,8 +2,6 @@
 //! left of a longer value, a value that does not go in leaves the old one, nobody sees half of one, a secret does
 //! not appear in errors, and no bytes at all make a read panic.
 
-#![cfg(unix)]
-
 mod contract_common;
 
 use std::sync::atomic::{AtomicU32, Ordering};

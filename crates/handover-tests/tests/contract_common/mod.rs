@@ -1,17 +1,62 @@
 //! What the contract tests share: a directory of their own for names, and what an error says.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::fs::{File, OpenOptions};
+use std::ops::Deref;
+use std::path::Path;
+
 use handover::{Error, ErrorKind, MapOptions, Result};
+use handover_tests::{Alone, names_in};
 use tempfile::TempDir;
 
 /// A place for names and files that no other test sees and that goes with the value.
-pub(crate) fn own_dir() -> TempDir {
-    tempfile::tempdir().unwrap()
+#[derive(Debug)]
+pub(crate) struct OwnDir {
+    directory: TempDir,
+    _alone: Alone,
+}
+
+impl Deref for OwnDir {
+    type Target = TempDir;
+
+    fn deref(&self) -> &TempDir {
+        &self.directory
+    }
+}
+
+pub(crate) fn own_dir() -> OwnDir {
+    OwnDir { _alone: Alone::new(), directory: tempfile::tempdir().unwrap() }
 }
 
 /// Options whose names lie in `dir`.
 pub(crate) fn within(dir: &TempDir) -> MapOptions {
-    MapOptions::new().directory(dir.path())
+    names_in(dir.path())
+}
+
+/// A unit that the offsets of views are multiples of inside the system; a map is longer than one.
+pub(crate) fn page() -> u64 {
+    #[cfg(unix)]
+    return rustix::param::page_size() as u64;
+    #[cfg(not(unix))]
+    65_536
+}
+
+/// The capacity that an opener finds of a map that was created with this one in memory: whole pages on Windows,
+/// because the kernel keeps no other number.
+pub(crate) fn found_capacity(created: u64) -> u64 {
+    if cfg!(windows) { created.next_multiple_of(4096) } else { created }
+}
+
+/// The file for this program alone, as .NET's `FileShare.None` has it, unless somebody else has it open (on
+/// Unix: somebody who takes such locks too).
+pub(crate) fn take_alone(path: &Path) -> Option<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(windows)]
+    std::os::windows::fs::OpenOptionsExt::share_mode(&mut options, 0);
+    let file = options.open(path).ok()?;
+    file.try_lock().ok()?;
+    Some(file)
 }
 
 /// The class of the error that must be there.

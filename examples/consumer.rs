@@ -19,14 +19,14 @@ fn main() {
 
 fn print_token() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let mapper: MemoryMapper<Auth> = match arguments.as_slice() {
-        [] => MemoryMapper::open(Auth::MAP_NAME)?,
+    let auth = match arguments.as_slice() {
+        [] => MemoryMapper::<Auth>::open(Auth::MAP_NAME)?.read()?,
         [option, time] if option == "--wait" => {
             let limit = Duration::from_secs(time.trim_end_matches('s').parse()?);
-            MapperOptions::new().wait(limit).open(Auth::MAP_NAME)?
+            MapperOptions::new().wait(limit).open::<Auth>(Auth::MAP_NAME)?.wait(limit)?
         }
         _ => return Err("usage: consumer [--wait SECONDS]".into()),
     };
-    println!("{}", mapper.wait(Duration::from_secs(1))?.bearer());
+    println!("{}", auth.bearer());
     Ok(())
 }

@@ -363,7 +363,7 @@ impl fmt::Display for Error {
                  the map with a larger capacity"
             ),
             Self::NoValue { subject } => {
-                write!(f, "{subject} holds no value yet: wait until its producer has stored one")
+                write!(f, "{subject} holds no value yet, or no longer: wait until its producer stores one")
             }
             Self::Incomplete { subject } => write!(
                 f,

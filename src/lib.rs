@@ -26,8 +26,14 @@
 //! | layer | what it is |
 //! | --- | --- |
 //! | [`MemoryMapper`] | a value of a type in a map |
-//! | [`codec`] | how a value becomes bytes: JSON, text, bytes |
+//! | [`codec`] | how a value becomes bytes: JSON, `MessagePack`, text, bytes, rkyv |
 //! | [`MemoryMappedFile`] | a region of bytes by name, on a file or anonymous, and its views |
+//!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `messagepack` | yes | the codec `codec::MessagePack` |
+//! | `rkyv` | no | the codec `codec::Rkyv`, and its values without decoding: `MemoryMapper::get_archived` and `trust_writers` |
+//! | `tokio` | no | `MemoryMapper::changes`: waiting for versions in asynchronous programs, on every runtime |
 //!
 //! Maps behave as those of .NET (`System.IO.MemoryMappedFiles`), named ones on every system.
 
@@ -52,6 +58,10 @@ pub use map::{
     Access, AtomicWord, Decimal, MapInfo, MapOptions, MemoryMappedFile, NAME_MAX, OpenMode, Rights, Scope,
     ViewAccessor, ViewStream, collect_garbage, list,
 };
+#[cfg(all(feature = "tokio", not(loom)))]
+pub use mapper::Changes;
+#[cfg(all(feature = "rkyv", not(loom)))]
+pub use mapper::{ArchivedReader, ArchivedSnapshot, ArchivedValue};
 #[cfg(not(loom))]
 pub use mapper::{Auth, Change, Lease, MapperOptions, MemoryMapper, TypeName, Watch};
 #[cfg(feature = "test-steps")]

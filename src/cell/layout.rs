@@ -44,7 +44,7 @@ use super::protocol::MAX_SLOTS;
 use crate::error::{Error, Result, Subject};
 use crate::sys::LockId;
 
-pub(super) const MAGIC: &[u8; 8] = b"HANDCELL";
+pub(crate) const MAGIC: &[u8; 8] = b"HANDCELL";
 const LAYOUT_VERSION: u32 = 1;
 const BYTE_ORDER: u32 = 0x0A0B_0C0D;
 /// Bytes of the head, which never change.

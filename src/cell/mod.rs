@@ -12,13 +12,19 @@ mod reader;
 #[cfg(not(loom))]
 mod shared;
 mod sync;
+#[cfg(all(feature = "tokio", not(loom)))]
+mod waiting;
 #[cfg(not(loom))]
 mod writer;
 
 #[cfg(not(loom))]
 pub use self::face::{Cell, CellInfo, CellOptions};
 #[cfg(not(loom))]
+pub(crate) use self::layout::MAGIC;
+#[cfg(not(loom))]
 pub use self::reader::{Reader, Snapshot, TrustedSnapshot, TrustingReader, Value};
+#[cfg(all(feature = "tokio", not(loom)))]
+pub(crate) use self::waiting::Waiter;
 #[cfg(not(loom))]
 pub use self::writer::{SlotBuffer, Writer};
 
@@ -143,23 +149,22 @@ mod face {
                 other => other?,
             };
             let mut head = [0; HEAD];
+            let small = view.capacity() < SLOTS_AT as u64;
             let read_head = |head: &mut [u8; HEAD]| {
-                if view.capacity() < SLOTS_AT as u64 {
-                    return Err(Error::wrong_kind(
-                        map.subject().clone(),
-                        format!(
-                            "a cell was expected; a map of {} bytes is too small to be one",
-                            map.capacity()
-                        ),
-                    ));
-                }
-                view.read_bytes(0, head).map(|_| ())
+                let count = HEAD.min(view.capacity() as usize);
+                view.read_bytes(0, &mut head[..count]).map(|_| ())
             };
-            if create && view.capacity() < SLOTS_AT as u64 {
-                // Says how large it must be.
-                Layout::for_map(map.capacity(), 0)?;
-            }
             read_head(&mut head)?;
+            if small && head == [0; HEAD] {
+                if create {
+                    // Says how large it must be.
+                    Layout::for_map(map.capacity(), 0)?;
+                }
+                return Err(Error::wrong_kind(
+                    map.subject().clone(),
+                    format!("a cell was expected; a map of {} bytes is too small to be one", map.capacity()),
+                ));
+            }
             if create && head == [0; HEAD] {
                 let _lock = map.lock(super::layout::WRITER_LOCK, sys::LockMode::Exclusive, CREATE_LIMIT)?;
                 read_head(&mut head)?;
@@ -417,6 +422,12 @@ mod face {
                     sys::sleep_on(shared.sleep_word(), seen as u32, left.min(SLEEP_LIMIT));
                 }
             }
+        }
+
+        /// A place in the line of the thread that waits for all tasks of the process.
+        #[cfg(feature = "tokio")]
+        pub(crate) fn waiter(&self) -> super::Waiter {
+            super::Waiter::new(self.shared.clone())
         }
 
         /// What can be told without the value.

@@ -221,7 +221,12 @@ pub(super) fn publish(memory: &impl Memory, slot: usize, version: u64) {
 /// What a waiter does before it sleeps: leaves its mark and looks once more. `true` to sleep for as long as
 /// `current` is `seen`; `false` when it is another by now.
 pub(super) fn prepare_sleep(memory: &impl Memory, seen: u64) -> bool {
-    memory.sleepers().store(1, Ordering::Relaxed);
+    prepare_sleep_on(memory.sleepers(), memory.current(), seen)
+}
+
+/// [`prepare_sleep`] with the two words that it is about.
+pub(super) fn prepare_sleep_on(sleepers: &AtomicU32, current: &AtomicU64, seen: u64) -> bool {
+    sleepers.store(1, Ordering::Relaxed);
     fence(Ordering::SeqCst);
-    memory.current().load(Ordering::Acquire) == seen
+    current.load(Ordering::Acquire) == seen
 }

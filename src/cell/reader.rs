@@ -62,7 +62,7 @@ fn text(name: Vec<u8>) -> Option<String> {
 
 impl Shared {
     pub(super) fn copy_type_name(&self, slot: usize, header: &Header) -> Option<String> {
-        text(self.copy_value(slot, header).1)
+        text(self.copy_name(slot, header))
     }
 
     /// The value of a slot whose version stands, or is checked after.
@@ -118,7 +118,12 @@ impl Reader {
         }
         let Some(last) = &self.last else { return Ok(None) };
         let header = &last.0.header;
-        if header.is_empty() || (header.expires != 0 && self.shared.is_expired(header)?) {
+        if header.is_empty() {
+            return Ok(None);
+        }
+        if header.expires != 0 && self.shared.is_expired(header)? {
+            // Nobody may read it any more: a pin would only keep it from being wiped.
+            self.last = None;
             return Ok(None);
         }
         Ok(self.last.as_ref())
@@ -170,8 +175,15 @@ impl Reader {
             // Nobody else has the snapshot: its entry goes on to the new version.
             match pin(shared, pinned.entry) {
                 Ok((current, header)) => {
+                    // A look at the old slot costs a cache line that its next writer wants: where it was no
+                    // secret, only a removal leaves something to wipe.
+                    let secret = pinned.header.flags & FLAG_SECRET != 0;
+                    let left = (secret || header.is_empty()).then_some(pinned.current);
                     pinned.current = current;
                     pinned.header = header;
+                    if let Some(left) = left {
+                        shared.wipe_left(left);
+                    }
                     return Ok(());
                 }
                 Err(missed) => {
@@ -215,13 +227,8 @@ impl Drop for Pinned {
             return;
         }
         self.shared.release_entry(self.entry);
-        let secret = self.header.flags & FLAG_SECRET != 0;
-        if secret && self.shared.current().load(Ordering::Relaxed) != self.current.0 {
-            // Its writer could not wipe it while it was pinned.
-            if let Ok(true) = self.shared.try_lock_writer() {
-                self.shared.wipe_if_replaced(self.current);
-                self.shared.unlock_writer();
-            }
+        if self.shared.current().load(Ordering::Relaxed) != self.current.0 {
+            self.shared.wipe_left(self.current);
         }
     }
 }
@@ -321,6 +328,16 @@ impl TrustingReader {
         Ok(self.reader.load()?.map(|snapshot| {
             // SAFETY: `trust_writers` declared what this needs.
             unsafe { snapshot.0.bytes() }
+        }))
+    }
+
+    /// [`load`](Self::load) with what was stored beside the bytes.
+    #[cfg(feature = "rkyv")]
+    #[inline]
+    pub(crate) fn load_snapshot(&mut self) -> Result<Option<(&Snapshot, &[u8])>> {
+        Ok(self.reader.load()?.map(|snapshot| {
+            // SAFETY: as in `load`.
+            (snapshot, unsafe { snapshot.0.bytes() })
         }))
     }
 

@@ -230,9 +230,14 @@ impl Shared {
     pub(super) fn copy_value(&self, slot: usize, header: &Header) -> (Zeroizing<Vec<u8>>, Vec<u8>) {
         let mut value = Zeroizing::new(vec![0; header.length]);
         self.copy_out(slot, 0, &mut value);
+        (value, self.copy_name(slot, header))
+    }
+
+    /// The name of the value's type, copied.
+    pub(super) fn copy_name(&self, slot: usize, header: &Header) -> Vec<u8> {
         let mut name = vec![0; header.type_name_length];
         self.copy_out(slot, header.length, &mut name);
-        (value, name)
+        name
     }
 
     pub(super) fn missed(&self, missed: Missed) -> Result<()> {
@@ -570,19 +575,30 @@ impl Shared {
         }
         let flags = self.field(slot, Field::Flags);
         flags.store(flags.load(Ordering::Relaxed) | FLAG_SECRET, Ordering::Relaxed);
+        // A reader that unpins it after the look at the pins sees the flag.
+        super::sync::fence(Ordering::SeqCst);
         if protocol::take(self, slot) {
             self.wipe(slot);
         }
     }
 
-    /// Zeroes the bytes of a version that is no longer current, if its slot still holds it.
-    pub(super) fn wipe_if_replaced(&self, version: Current) {
-        let current = Current(self.current().load(Ordering::Relaxed));
-        if current != version
-            && self.version(version.slot()).load(Ordering::Relaxed) == version.version()
-            && protocol::take(self, version.slot())
+    /// Zeroes the bytes of a version that this handle had pinned, if they are to be wiped and nobody could
+    /// while it did.
+    pub(super) fn wipe_left(&self, left: Current) {
+        // Either who replaced it sees that the pin is gone, or this sees the flag that it set before it looked.
+        super::sync::fence(Ordering::SeqCst);
+        let to_wipe = || {
+            Current(self.current().load(Ordering::Relaxed)) != left
+                && self.version(left.slot()).load(Ordering::Relaxed) == left.version()
+                && self.field(left.slot(), Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET != 0
+        };
+        if to_wipe()
+            && let Ok(true) = self.try_lock_writer()
         {
-            self.wipe(version.slot());
+            if to_wipe() && protocol::take(self, left.slot()) {
+                self.wipe(left.slot());
+            }
+            self.unlock_writer();
         }
     }
 

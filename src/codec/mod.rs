@@ -9,6 +9,9 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 
+#[cfg(feature = "rkyv")]
+pub(crate) mod archive;
+
 /// Turns values of `T` into bytes and back.
 pub trait Codec<T> {
     /// The number that is stored with a value. Numbers of your own start at 65,536.
@@ -45,10 +48,13 @@ pub struct Text;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bytes;
 
-/// MessagePack, with the names of fields: smaller than JSON and faster to read.
+/// `MessagePack`, with the names of fields: smaller than JSON and faster to read.
 #[cfg(feature = "messagepack")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MessagePack;
+
+#[cfg(feature = "rkyv")]
+pub use self::archive::{ArchiveWriter, Rkyv};
 
 /// What the codec with this number is called.
 pub fn name_of(id: u32) -> String {

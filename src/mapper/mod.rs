@@ -3,7 +3,11 @@
 //! What most programs use. Stands on `cell` (and, for the plain layout, on `map`) for the bytes and on `codec`
 //! for their form.
 
+#[cfg(feature = "rkyv")]
+mod archived;
 mod auth;
+#[cfg(feature = "tokio")]
+mod changes;
 mod options;
 mod plain;
 mod versions;
@@ -15,7 +19,11 @@ use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
+#[cfg(feature = "rkyv")]
+pub use self::archived::{ArchivedReader, ArchivedSnapshot, ArchivedValue};
 pub use self::auth::Auth;
+#[cfg(feature = "tokio")]
+pub use self::changes::Changes;
 pub use self::options::MapperOptions;
 use self::options::poll;
 use self::plain::Plain;
@@ -312,6 +320,47 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     /// ```
     pub fn watch(&self) -> Watch<'_, T, C> {
         Watch::new(self)
+    }
+
+    /// The versions as they come, starting with the one that is there, for asynchronous programs: a stream,
+    /// and [`changed`](Changes::changed). Works on tokio and on every other runtime.
+    ///
+    /// It gives the newest version each time and says how many it skipped. One thread of the process waits for
+    /// all maps and tasks; it starts when it is first needed, and ends when it no longer is. On Linux it
+    /// sleeps; from the 128th map on, on a read-only map and on other systems it looks every few milliseconds.
+    /// A publisher that dies between publishing and waking delays this by at most 100 ms.
+    ///
+    /// In the plain layout the first item is the error `Unsupported`.
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
+    /// # std::fs::create_dir(&dir)?;
+    /// # let options = handover::MapperOptions::new().map(handover::MapOptions::new().directory(&dir));
+    /// # let producer = options.create::<u32>("count", 64)?;
+    /// # let consumer = options.open::<u32>("count")?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let writing = std::thread::spawn(move || {
+    ///     for count in 1..=1000 {
+    ///         producer.set(&count)?;
+    ///     }
+    ///     Ok::<(), handover::Error>(())
+    /// });
+    /// let mut changes = consumer.changes();
+    /// let mut last = None;
+    /// while last != Some(1000) {
+    ///     let change = changes.changed().await?.expect("it has no end of its own");
+    ///     last = change.value;
+    /// }
+    /// # writing.join().unwrap()?;
+    /// # Ok::<(), handover::Error>(())
+    /// # })?;
+    /// # drop(consumer);
+    /// # std::fs::remove_dir_all(dir)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "tokio")]
+    pub fn changes(&self) -> Changes<'_, T, C> {
+        Changes::new(self)
     }
 
     /// The value, once there is one, waiting up to `limit` for it.

@@ -7,6 +7,7 @@
 use zeroize::Zeroizing;
 
 use super::LOCK_LIMIT;
+use crate::cell::MAGIC;
 use crate::error::{Error, Result};
 use crate::map::{Access, MemoryMappedFile, ViewAccessor};
 use crate::sys::{LockId, LockMode};
@@ -31,6 +32,18 @@ impl Plain {
             return Err(Error::out_of_range(
                 "offset",
                 format!("{offset}, and {} has no byte after it", map.subject()),
+            ));
+        }
+        let mut head = [0; MAGIC.len()];
+        // A map for writing alone can't be looked into.
+        if let Ok(start) = map.create_view_accessor_with(0, 0, Access::Read)
+            && start.read_bytes(0, &mut head)? == head.len()
+            && head == *MAGIC
+        {
+            return Err(Error::wrong_kind(
+                map.subject().clone(),
+                "a map in the plain layout was expected; it is a cell (leave out plain; on the command line: \
+                 --plain)",
             ));
         }
         Ok(Self { map, view })

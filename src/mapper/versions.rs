@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::LOCK_LIMIT;
-use crate::cell::{Cell, Meta, Reader, Value, Writer};
+use crate::cell::{Cell, Meta, Reader, Snapshot, Value, Writer};
 use crate::codec::{self, Codec};
 use crate::error::{Error, Result};
 
@@ -57,7 +57,7 @@ impl<T> Versions<T> {
         let version = if self.cell.can_write() {
             match reader.load() {
                 // Loaded to see that it has not expired.
-                Ok(snapshot) => snapshot.map(|snapshot| snapshot.version()),
+                Ok(snapshot) => snapshot.map(Snapshot::version),
                 Err(Error::TooManyReaders { .. }) => None,
                 Err(other) => return Err(other),
             }
@@ -92,15 +92,25 @@ impl<T> Versions<T> {
 
 /// Decodes a value after checking that it was stored as what it is asked for.
 pub(super) fn decode<T, C: Codec<T>>(value: &Value, type_name: Option<&str>) -> Result<T> {
-    if value.codec != C::ID && value.codec != 0 {
-        return Err(Error::CodecMismatch { stored: codec::name_of(value.codec), wanted: C::NAME.to_owned() });
+    check_stored_as::<T, C>(value.codec, value.type_name.as_deref(), type_name)?;
+    C::decode(&value.bytes)
+}
+
+/// Whether a value was stored as what it is asked for.
+pub(super) fn check_stored_as<T, C: Codec<T>>(
+    codec: u32,
+    stored: Option<&str>,
+    wanted: Option<&str>,
+) -> Result<()> {
+    if codec != C::ID && codec != 0 {
+        return Err(Error::CodecMismatch { stored: codec::name_of(codec), wanted: C::NAME.to_owned() });
     }
-    if let (Some(wanted), Some(stored)) = (type_name, &value.type_name)
+    if let (Some(wanted), Some(stored)) = (wanted, stored)
         && wanted != stored
     {
-        return Err(Error::TypeMismatch { stored: stored.clone(), wanted: wanted.to_owned() });
+        return Err(Error::TypeMismatch { stored: stored.to_owned(), wanted: wanted.to_owned() });
     }
-    C::decode(&value.bytes)
+    Ok(())
 }
 
 /// Encodes and publishes a value.

@@ -24,20 +24,19 @@ pub struct Change<T> {
 #[must_use]
 pub struct Watch<'a, T, C> {
     mapper: &'a MemoryMapper<T, C>,
-    seen: u64,
+    position: Position,
     limit: Option<Duration>,
     while_written: bool,
-    ended: bool,
 }
 
 impl<'a, T, C: Codec<T>> Watch<'a, T, C> {
     pub(super) fn new(mapper: &'a MemoryMapper<T, C>) -> Self {
-        Self { mapper, seen: 0, limit: None, while_written: false, ended: false }
+        Self { mapper, position: Position::default(), limit: None, while_written: false }
     }
 
     /// Leaves out versions up to `version`. Default: the first item is the value that is there.
     pub fn after(mut self, version: u64) -> Self {
-        self.seen = version;
+        self.position.seen = version;
         self
     }
 
@@ -63,9 +62,9 @@ impl<'a, T, C: Codec<T>> Watch<'a, T, C> {
             let limit =
                 self.limit.map_or(Duration::from_secs(3600), |limit| limit.saturating_sub(start.elapsed()));
             let waited = if self.while_written {
-                cell.wait_newer_while_written(self.seen, limit)
+                cell.wait_newer_while_written(self.position.seen, limit)
             } else {
-                cell.wait_newer(self.seen, limit).map(Some)
+                cell.wait_newer(self.position.seen, limit).map(Some)
             };
             match waited {
                 Err(Error::TimedOut { .. }) if self.limit.is_none() => {}
@@ -76,19 +75,48 @@ impl<'a, T, C: Codec<T>> Watch<'a, T, C> {
             }
         }
     }
+}
 
-    fn change(&mut self) -> Result<Option<Change<T>>> {
-        let Some(newest) = self.wait()? else { return Ok(None) };
-        let found = self.mapper.get_with_version()?;
+/// How far a watch has come.
+#[derive(Debug, Default)]
+pub(super) struct Position {
+    /// The newest version that it gave.
+    pub(super) seen: u64,
+    pub(super) ended: bool,
+}
+
+impl Position {
+    /// The item for what was waited for: a newer version, or `None` at the end.
+    pub(super) fn advance<T, C: Codec<T>>(
+        &mut self,
+        mapper: &MemoryMapper<T, C>,
+        newest: Result<Option<u64>>,
+    ) -> Option<Result<Change<T>>> {
+        let item = newest.and_then(|newest| newest.map(|newest| self.change(mapper, newest)).transpose());
+        let item = item.transpose();
+        self.ended = match &item {
+            // The version can't be read; the next one may be.
+            Some(Err(Error::Decode { .. } | Error::CodecMismatch { .. } | Error::TypeMismatch { .. })) => {
+                self.seen = self.seen.max(mapper.version().unwrap_or(self.seen));
+                false
+            }
+            Some(Err(Error::TimedOut { .. }) | Ok(_)) => false,
+            None | Some(Err(_)) => true,
+        };
+        item
+    }
+
+    fn change<T, C: Codec<T>>(&mut self, mapper: &MemoryMapper<T, C>, newest: u64) -> Result<Change<T>> {
+        let found = mapper.get_with_version()?;
         // A value that came since is newer still; where there is none, the version is that of its removal.
         let (version, value) = match found {
             Some((version, value)) => (version, Some(value)),
             None => (newest, None),
         };
         // The first version of a watch from the beginning skips nothing that it was asked for.
-        let skipped = if self.seen == 0 { 0 } else { version - self.seen - 1 };
+        let skipped = if self.seen == 0 { 0 } else { version.saturating_sub(self.seen + 1) };
         self.seen = version;
-        Ok(Some(Change { version, skipped, value }))
+        Ok(Change { version, skipped, value })
     }
 }
 
@@ -96,21 +124,11 @@ impl<T, C: Codec<T>> Iterator for Watch<'_, T, C> {
     type Item = Result<Change<T>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
+        if self.position.ended {
             return None;
         }
-        let item = self.change().transpose();
-        self.ended = match &item {
-            None => true,
-            // The version can't be read; the next one may be.
-            Some(Err(Error::Decode { .. } | Error::CodecMismatch { .. } | Error::TypeMismatch { .. })) => {
-                self.seen = self.seen.max(self.mapper.version().unwrap_or(self.seen));
-                false
-            }
-            Some(Err(Error::TimedOut { .. }) | Ok(_)) => false,
-            Some(Err(_)) => true,
-        };
-        item
+        let newest = self.wait();
+        self.position.advance(self.mapper, newest)
     }
 }
 

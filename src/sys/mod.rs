@@ -5,6 +5,8 @@
 //! in `linux` and `macos`; `windows` stands on the kernel's own named sections.
 
 use std::path::Path;
+#[cfg(feature = "tokio")]
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
@@ -27,6 +29,11 @@ pub(crate) use windows::{
     Mapping, Section, collect_garbage, file_access, fork_generation, grow_file, has_no_length, list,
     open_file, sleep_on, wake_all,
 };
+
+#[cfg(all(unix, feature = "tokio"))]
+pub(crate) use unix::{notice_forks, sleep_on_any};
+#[cfg(all(windows, feature = "tokio"))]
+pub(crate) use windows::{notice_forks, sleep_on_any};
 
 #[cfg(not(any(unix, windows)))]
 compile_error!("handover runs on Linux, macOS and Windows");
@@ -115,10 +122,91 @@ pub(crate) fn poll<T>(
     }
 }
 
+/// Sleeps while each word is what is expected of it, `limit` at most, by looking again after 50 µs and then ever
+/// less often, down to every 2 ms. For systems that can't sleep on several words.
+#[cfg(feature = "tokio")]
+pub(crate) fn poll_any(words: &[(&AtomicU32, u32)], limit: Duration) {
+    let start = Instant::now();
+    let mut pause = Duration::from_micros(50);
+    while words.iter().all(|(word, expected)| word.load(Ordering::Acquire) == *expected) {
+        let left = limit.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::sleep(pause.min(left));
+        pause = (pause * 2).min(Duration::from_millis(2));
+    }
+}
+
 /// A number for a name where the system takes no such name as it is: 128 bits of FNV-1a (Fowler, Noll, Vo)
 /// over its UTF-8.
 pub(crate) fn name_hash(name: &str) -> u128 {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     name.bytes().fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME))
+}
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests {
+    use super::*;
+
+    /// Longer than any test may take: who is not woken before does not end.
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn ends_when_any_word_changes(sleep: fn(&[(&AtomicU32, u32)], Duration)) {
+        for count in [1, 2, 128, 129, 300] {
+            for changed in [0, count / 2, count - 1] {
+                let words: Vec<AtomicU32> = (0..count).map(|_| AtomicU32::new(7)).collect();
+                std::thread::scope(|scope| {
+                    scope.spawn(|| {
+                        let expected: Vec<_> = words.iter().map(|word| (word, 7)).collect();
+                        // It may return early.
+                        while words[changed].load(Ordering::Acquire) == 7 {
+                            sleep(&expected, LONG);
+                        }
+                    });
+                    std::thread::sleep(Duration::from_millis(5));
+                    words[changed].store(8, Ordering::Release);
+                    wake_all(&words[changed]);
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn sleeping_on_many_words_ends_when_any_of_them_changes() {
+        ends_when_any_word_changes(|words, limit| {
+            sleep_on_any(words, limit);
+        });
+    }
+
+    #[test]
+    fn polling_many_words_ends_when_any_of_them_changes() {
+        ends_when_any_word_changes(poll_any);
+    }
+
+    #[test]
+    fn sleeping_ends_after_the_limit() {
+        let word = AtomicU32::new(0);
+        for count in [1, 200] {
+            let words = vec![(&word, 0); count];
+            sleep_on_any(&words, Duration::from_millis(1));
+            poll_any(&words, Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn waking_tells_which_word_was_woken() {
+        // Only where the system can sleep on several words.
+        let words = [AtomicU32::new(0), AtomicU32::new(0)];
+        std::thread::scope(|scope| {
+            let sleeper =
+                scope.spawn(|| sleep_on_any(&[(&words[0], 0), (&words[1], 0)], Duration::from_millis(500)));
+            while !sleeper.is_finished() {
+                wake_all(&words[1]);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert!(matches!(sleeper.join(), Ok(None | Some(1))));
+        });
+    }
 }

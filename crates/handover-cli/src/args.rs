@@ -1,6 +1,6 @@
 //! The command line: subcommands, options and help, from which completions and the man page come too.
 //!
-//! Relies on nothing but `clap`; the subcommands take these structures.
+//! Relies on `clap`, and on `store` for what a value's source is; the subcommands take these structures.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+
+use crate::store::Source;
 
 const LIFETIME: &str = "\
 When a name disappears:
@@ -27,13 +29,14 @@ Exit codes:
   2  usage: the arguments make no sense
   3  no such map
   4  timed out
-  5  a map of another kind, or one that holds no value yet
+  5  a map of another kind, or one that holds no value yet (or no longer)
   'put NAME … -- COMMAND' ends with the code of COMMAND.
 
 Examples:
   handover demo                              see it work
   handover put example --file token.json     hold a value until Ctrl-C
   handover get example --pointer /Bearer     read a part of it elsewhere
+  handover watch example                     see each new value as it comes
   handover ls                                what is held, and by whom
 
 Values go to standard output alone, talk to standard error. NO_COLOR turns
@@ -47,24 +50,46 @@ How long the name lives:
   With --path the value goes to a file, 'put' returns at once, and the value
   stays until the file is deleted.
 
+When the value goes before the name:
+  --ttl makes it unreadable, and has 'put' wipe it, after a time. 'handover take'
+  takes it out: exactly one taker gets it, and its bytes are wiped.
+  --until-taken holds the name until then, and the exit code is 0 only if
+  somebody took the value (4: nobody did within --for or --ttl).
+
+Layouts:
+  The value lies in a cell, which has versions, waiting, watching, taking and
+  expiry, and says whether it is JSON, text or bytes. --plain stores it at the
+  map's start and nothing else, as C# programs with a memory-mapped file do.
+  The two don't mix: a map of the other layout is left as it is (exit code 5).
+
 Secrets:
   A VALUE among the arguments can be seen by every user of the machine in the
   list of processes (ps), and lands in the shell's history. Give a secret on
-  standard input (-) or in a file (--file).
+  standard input (-) or in a file (--file). --secret keeps it out of swap and
+  core dumps as well, and wipes it when it is replaced.
 
 Examples:
   handover put example '{\"Bearer\":\"…\"}'             a value that is no secret
-  print-token | handover put example -              a secret
+  print-token | handover put example - --secret     a secret
+  print-token | handover put example - --until-taken --ttl 1m   for one taker
   handover put example --file token.json --for 30s  for half a minute
   handover put example --file t.json -- ./consumer  while ./consumer runs
   handover put --path settings.map '{\"level\":3}'    in a file, to stay
   handover put logo --bytes --file logo.svg         any bytes
+  handover put example '{\"Bearer\":\"…\"}' --plain     for a C# program
   handover put 'Global\\news' --mode 0644 '\"hello\"'  for all users to read";
 
 const GET_EXAMPLES: &str = "\
 The value is printed exactly as it was stored; a line end is added only where
 standard output is a terminal. --pointer needs a JSON value: text that it leads
 to is printed without quotes, everything else as JSON.
+
+Each value that is stored has a version, one more than the one before. --version
+prints the number, and --newer-than asks for a value with a higher one. --json
+prints both in a line of JSON, as 'handover watch' does.
+
+A map in the plain layout, as C# programs make it, needs --plain (exit code 5
+without it), and has no versions.
 
 No such map (exit code 3) means that its last holder has gone, or that it was
 never put. --wait waits for it; when the time is over, the exit code is 4.
@@ -73,15 +98,54 @@ Examples:
   handover get example                          the whole value
   handover get example --pointer /Bearer        one member of it
   handover get example --wait 10s               start before the producer
+  handover get example --newer-than 3 --wait 1m wait for version 4 or later
   handover get --path settings.map              from a file
+  handover get example --plain                  from a C# program
   handover get 'Global\\news' --owner 1000       from user 1000";
 
+const TAKE_EXAMPLES: &str = "\
+Of all who take, exactly one gets the value; its bytes are wiped, and the others
+find none (exit code 5), or wait for the next with --wait (exit code 4 when the
+time is over). A value that was taken is printed as 'handover get' does it.
+
+Examples:
+  handover take example
+  handover take example --wait 10s";
+
+const WATCH_EXAMPLES: &str = "\
+Prints a line of JSON for the value that is there, and one for each new one:
+
+  {\"version\":2,\"skipped\":0,\"codec\":\"JSON\",\"written\":\"…\",\"value\":{\"Bearer\":\"…\"}}
+
+  version   its number
+  skipped   how many versions came and went since the line before: a watcher
+            gets the newest one, and never holds a producer up
+  codec     JSON, text, bytes or another; null where the value was taken, or has
+            expired: then there is no 'value'
+  type      the name of its type, if it was stored with one
+  written   when it was stored (UTC)
+  expires   when it becomes unreadable, if it does
+  encoding  base64, where 'value' is bytes in base64
+  value     JSON as it is, text as a string, other bytes in base64
+
+It sleeps until there is something new, and ends with exit code 0 when the last
+process that wrote has gone, after --count lines, or when nobody reads its
+output. While it runs it holds the name.
+
+Examples:
+  handover watch example
+  handover watch example --wait 1m --count 1
+  handover watch example | while read -r line; do ./reload \"$line\"; done";
+
 const LS_EXAMPLES: &str = "\
-Columns: name, scope, layout, bytes used by the value, capacity, bytes reserved
-(memory taken), owner, mode, process ids of the holders, age. Where standard
-output is no terminal, they are separated by tabs, without a header, sizes in
-bytes and the age in seconds. What the system does not tell, or what belongs to
-somebody else, is '-'. Values are never shown.
+Columns: name, scope, layout (cell or plain), version, codec, bytes used by the
+value, capacity (the most that a value may have), bytes reserved (memory taken),
+whether a process that wrote is there, readers that keep a place to pin versions,
+owner, mode, process ids of the holders, age of the map, expiry of the value.
+Where standard output is no terminal, they are separated by tabs, without a
+header, sizes in bytes, the age in seconds and the expiry as a date (UTC). What
+the system does not tell, or what belongs to somebody else, is '-'. Values are
+never shown, and looking changes nothing.
 
 Examples:
   handover ls
@@ -89,7 +153,10 @@ Examples:
   handover ls --global";
 
 const STAT_EXAMPLES: &str = "\
-Shows what 'ls' shows, for one name. The value itself is never shown.
+Shows what 'ls' shows, for one name, and when the map was created, when the value
+was written, its type's name, and the state: value, empty (not yet, or no longer),
+expired, incomplete (a plain value whose writer died) or unknown. The value
+itself is never shown.
 
 Examples:
   handover stat example
@@ -109,9 +176,10 @@ Examples:
 
 const DEMO_EXAMPLES: &str = "\
 What happens: a token (a signed JWT) is made; a producer process stores it under
-a name; a consumer process that knows only the name reads it and checks the
-signature; the producer is killed with SIGKILL; the name is gone. The exit code
-is 0 only if every step held. Several demos can run at once, and nothing is left
+a name; a consumer process that knows only the name reads it, checks the
+signature, and waits for the next version; the producer stores a new token, which
+wakes the consumer; the producer is killed with SIGKILL; the name is gone. The
+exit code is 0 only if every step held. Several demos can run at once, and nothing is left
 behind.
 
 Examples:
@@ -143,6 +211,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Put(PutArgs),
     Get(GetArgs),
+    Take(TakeArgs),
+    Watch(WatchArgs),
     Ls(LsArgs),
     Stat(StatArgs),
     Gc(GcArgs),
@@ -225,24 +295,45 @@ pub(crate) struct PutArgs {
 
     /// The value is any bytes, not JSON
     ///
-    /// In the plain layout it can't start or end with a zero byte, nor start with the byte 0xFF; such a value
+    /// With --plain it can't be empty, start or end with a zero byte, or start with the byte 0xFF; such a value
     /// is refused.
     #[arg(long)]
     pub(crate) bytes: bool,
 
     /// Room for values in a new map: bytes, or with K, M, G, T (1024 each)
     ///
-    /// The memory is reserved at once. Without this: 64K, or what the value takes if that is more. A map that
-    /// exists keeps its capacity; a value that is too large for it is refused and the old one stays.
+    /// Memory is taken as values need it; with --plain, all of it at once. Without this: 64K, or what the value
+    /// takes if that is more. A map that exists keeps its capacity; a value that is too large for it is refused
+    /// and the old one stays.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) capacity: Option<u64>,
 
     /// Use the plain layout: the value at the map's start, the rest zero
     ///
-    /// It is what C# programs with a memory-mapped file read and write, and at present the only layout, so
-    /// that this option changes nothing.
-    #[arg(long)]
+    /// It is what C# programs with a memory-mapped file read and write. It has no versions, and so none of what
+    /// needs them.
+    #[arg(long, conflicts_with_all = ["ttl", "secret", "until_taken", "sync"])]
     pub(crate) plain: bool,
+
+    /// The value can be read for this long: 500ms, 30s, 5m, …; then it is wiped
+    ///
+    /// The name may live longer: see --for. In a file, the bytes are wiped by the next who writes to it.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) ttl: Option<Duration>,
+
+    /// Keep the value out of swap and core dumps, and wipe it when it is replaced, taken or expired
+    #[arg(long)]
+    pub(crate) secret: bool,
+
+    /// Hold the name until somebody took the value
+    ///
+    /// The exit code is 0 only then: 4 when --for or --ttl is over before, 1 after a signal.
+    #[arg(long, conflicts_with_all = ["command", "path"])]
+    pub(crate) until_taken: bool,
+
+    /// With --path: return when the value is on the disk, so that it survives the loss of power
+    #[arg(long, requires = "path")]
+    pub(crate) sync: bool,
 
     /// Fail (exit code 1) if the name or the file exists already
     #[arg(long)]
@@ -270,17 +361,37 @@ pub(crate) struct PutArgs {
     pub(crate) command: Vec<OsString>,
 }
 
+/// Where a value is read.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub(crate) struct From {
+    /// The name
+    #[arg(required_unless_present = "path", conflicts_with = "path")]
+    name: Option<String>,
+
+    /// Use this file in place of a name
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["global", "owner"])]
+    path: Option<PathBuf>,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+impl From {
+    pub(crate) fn source(&self) -> Source<'_> {
+        match &self.path {
+            Some(path) => Source::Path(path),
+            None => Source::Name(self.name.as_deref().unwrap_or_default(), &self.place),
+        }
+    }
+}
+
 /// Print the value under a name, or in a file
 #[derive(Args, Debug)]
 #[command(after_help = GET_EXAMPLES)]
 pub(crate) struct GetArgs {
-    /// The name
-    #[arg(required_unless_present = "path", conflicts_with = "path")]
-    pub(crate) name: Option<String>,
-
-    /// Read from this file in place of a name
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["global", "owner"])]
-    pub(crate) path: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) from: From,
 
     /// Wait this long for the map and its first value: 500ms, 10s, 5m, …
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
@@ -290,8 +401,53 @@ pub(crate) struct GetArgs {
     #[arg(long, value_name = "POINTER", value_parser = parse_pointer)]
     pub(crate) pointer: Option<String>,
 
+    /// Print the version's number in place of the value
+    #[arg(long, conflicts_with_all = ["pointer", "json", "plain"])]
+    pub(crate) version: bool,
+
+    /// Print a line of JSON with the value, its version and what else is known of it
+    #[arg(long, conflicts_with_all = ["pointer", "plain"])]
+    pub(crate) json: bool,
+
+    /// Only a version newer than this one: wait for it with --wait, or fail (exit code 5)
+    #[arg(long, value_name = "VERSION", conflicts_with = "plain")]
+    pub(crate) newer_than: Option<u64>,
+
+    /// Read the plain layout, which C# programs write: the value at the map's start, the rest zero
+    #[arg(long)]
+    pub(crate) plain: bool,
+}
+
+/// Take the value out: print it, and leave none
+#[derive(Args, Debug)]
+#[command(after_help = TAKE_EXAMPLES)]
+pub(crate) struct TakeArgs {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) from: From,
+
+    /// Wait this long for the map and a value in it: 500ms, 10s, 5m, …
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) wait: Option<Duration>,
+}
+
+/// Print a line of JSON for each new value
+#[derive(Args, Debug)]
+#[command(after_help = WATCH_EXAMPLES)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    pub(crate) from: From,
+
+    /// Wait this long for the map and its first value: 500ms, 10s, 5m, …
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) wait: Option<Duration>,
+
+    /// End after this many lines
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) count: Option<u64>,
+
+    /// End (exit code 4) when nothing new came for this long
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// List the names that are held, with their sizes and holders

@@ -15,8 +15,11 @@ use zeroize::Zeroizing;
 use crate::output::{BOLD, DIM, GOOD, size, styled};
 use crate::{Failure, Outcome, jwt, output, secret};
 
-/// How long the consumer waits for the map. The producer has stored it by then, so it does not.
+/// How long the consumer waits for the map, which is there by then, and for a new version.
 const WAIT: Duration = Duration::from_secs(10);
+
+/// How long the consumer is left waiting before the new version, so that it sleeps by then.
+const NAP: Duration = Duration::from_millis(50);
 
 /// A process of the demo; killed if the demo ends early.
 struct Actor {
@@ -38,9 +41,17 @@ impl Actor {
             .map_err(failed)?;
         let answers = BufReader::new(child.stdout.take().expect("piped above"));
         let mut actor = Self { role, child, answers };
-        let stdin = actor.child.stdin.as_mut().expect("piped above");
-        stdin.write_all(input).and_then(|()| stdin.flush()).map_err(failed)?;
+        actor.tell(input)?;
         Ok(actor)
+    }
+
+    /// Writes to its standard input.
+    fn tell(&mut self, input: &[u8]) -> Result<(), Failure> {
+        let stdin = self.child.stdin.as_mut().expect("piped, and told only before it is closed");
+        stdin
+            .write_all(input)
+            .and_then(|()| stdin.flush())
+            .map_err(|e| Failure::other(format!("could not write to the {}: {e}", self.role)))
     }
 
     fn id(&self) -> u32 {
@@ -117,7 +128,7 @@ pub(crate) fn run() -> Outcome {
         styled(BOLD, "An access token goes from one process to another, by a name, through memory.")
     ))?;
 
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = since_epoch().as_secs();
     let claims = json!({ "iss": "handover demo", "sub": "somebody", "iat": now, "exp": now + 300 });
     let token = Zeroizing::new(jwt::sign(key, &claims));
     story.step(&format!("This process ({me}) makes a token and signs it with a random key:"))?;
@@ -138,14 +149,8 @@ pub(crate) fn run() -> Outcome {
     let answer = consumer.answer()?;
     let read = micros(&answer)?;
     let both = started.elapsed();
-    consumer.finish()?;
-    if answer["fingerprint"] != jwt::fingerprint(&token) {
-        return Err(Failure::other("the consumer read another token than the producer stored"));
-    }
+    check(&answer, 1, &token, &claims)?;
     Story::held(&format!("process {} opened the name and read the token in {}", consumer.id(), time(read)))?;
-    if answer["claims"] != claims {
-        return Err(Failure::other("the consumer did not find the signature good"));
-    }
     Story::held("it is the same token, and its signature is good")?;
     Story::detail(&format!(
         "The hand-over took {}: {} to store and {} to read; {} with the start of both processes.",
@@ -154,6 +159,21 @@ pub(crate) fn run() -> Outcome {
         time(read),
         time(both)
     ))?;
+
+    story.step("The consumer waits for the next version. The producer stores a new token.")?;
+    let claims = json!({ "iss": "handover demo", "sub": "somebody", "iat": now, "exp": now + 600 });
+    let token = Zeroizing::new(jwt::sign(key, &claims));
+    std::thread::sleep(NAP);
+    producer.tell(&Zeroizing::new([token.as_bytes(), b"\n"].concat()))?;
+    let stored = nanoseconds(&producer.answer()?)?;
+    let answer = consumer.answer()?;
+    check(&answer, 2, &token, &claims)?;
+    consumer.finish()?;
+    Story::held(&format!(
+        "it was woken and had read version 2 {} after the producer began to store it",
+        styled(BOLD, time(nanoseconds(&answer)?.saturating_sub(stored)))
+    ))?;
+    Story::held("it is the new token, and its signature is good; the consumer ends")?;
 
     story.step("Who holds the name, and how much (what 'handover ls' shows; never the value):")?;
     show_holders(&name, producer.id())?;
@@ -174,6 +194,23 @@ pub(crate) fn run() -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Checks what the consumer says that it read.
+fn check(answer: &Json, version: u64, token: &str, claims: &Json) -> Result<(), Failure> {
+    if answer["version"] != version {
+        return Err(Failure::other(format!(
+            "the consumer read version {}, not {version}",
+            answer["version"]
+        )));
+    }
+    if answer["fingerprint"] != jwt::fingerprint(token) {
+        return Err(Failure::other("the consumer read another token than the producer stored"));
+    }
+    if answer["claims"] != *claims {
+        return Err(Failure::other("the consumer did not find the signature good"));
+    }
+    Ok(())
+}
+
 fn show_holders(name: &str, producer: u32) -> Result<(), Failure> {
     match handover::list(Scope::User, None) {
         Ok(maps) => {
@@ -181,11 +218,7 @@ fn show_holders(name: &str, producer: u32) -> Result<(), Failure> {
                 .into_iter()
                 .find(|map| map.name == name)
                 .ok_or_else(|| Failure::other("the name is not in the list, though the producer holds it"))?;
-            Story::detail(&format!(
-                "room for {}, {} of memory reserved",
-                size(map.capacity),
-                size(map.allocated)
-            ))?;
+            Story::detail(&format!("{} of memory taken", size(map.allocated)))?;
             match map.holders {
                 // Others can be there too, but only for the moment of a look: a 'handover ls' elsewhere.
                 Some(pids) if pids.contains(&producer) => {
@@ -228,36 +261,56 @@ fn nothing_left(name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The producer's process: a token on standard input, held until standard input ends.
+/// The producer's process: stores each line of standard input as a token, and holds the name until there are
+/// no more.
 pub(crate) fn producer(name: &str) -> Outcome {
-    let mut bearer = Zeroizing::new(String::with_capacity(4096));
-    let failed = |e: io::Error| Failure::other(format!("the producer could not read: {e}"));
-    io::stdin().lock().read_line(&mut bearer).map_err(failed)?;
-    let auth = Auth::new(bearer.trim_end());
-    let start = Instant::now();
-    let mapper = MemoryMapper::<Auth>::create(name, 64 << 10)?;
-    mapper.write(&auth)?;
-    answer(&json!({ "micros": start.elapsed().as_micros() as u64 }))?;
-    // Ends when the demo does, however it does: then its pipe closes.
-    io::copy(&mut io::stdin().lock(), &mut io::sink()).map_err(failed)?;
-    drop(mapper);
-    Ok(ExitCode::SUCCESS)
+    let mut held: Option<MemoryMapper<Auth>> = None;
+    loop {
+        let mut bearer = Zeroizing::new(String::with_capacity(4096));
+        let failed = |e: io::Error| Failure::other(format!("the producer could not read: {e}"));
+        // It ends when the demo does, however it does: then the pipe closes.
+        if io::stdin().lock().read_line(&mut bearer).map_err(failed)? == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let auth = Auth::new(bearer.trim_end());
+        let (start, at) = (Instant::now(), since_epoch());
+        let mapper = match held.take() {
+            Some(mapper) => mapper,
+            None => MemoryMapper::create(name, 64 << 10)?,
+        };
+        mapper.set(&auth)?;
+        held = Some(mapper);
+        answer(&json!({ "micros": start.elapsed().as_micros() as u64, "at": at.as_nanos() as u64 }))?;
+    }
 }
 
-/// The consumer's process: a key on standard input, the token from the map.
+/// The consumer's process: a key on standard input, the token from the map, and then the next version of it.
 pub(crate) fn consumer(name: &str) -> Outcome {
     let key = secret::read_all(&mut io::stdin().lock())
         .map_err(|e| Failure::other(format!("the consumer could not read: {e}")))?;
     let key: &jwt::Key = key.as_slice().try_into().map_err(|_| Failure::other("the consumer got no key"))?;
+    let tell = |version: u64, auth: &Auth, took: Duration, at: Duration| {
+        answer(&json!({
+            "version": version,
+            "micros": took.as_micros() as u64,
+            "at": at.as_nanos() as u64,
+            "claims": jwt::verify(key, auth.bearer()),
+            "fingerprint": jwt::fingerprint(auth.bearer()),
+        }))
+    };
     let start = Instant::now();
-    let auth = MapperOptions::new().wait(WAIT).open::<Auth>(name)?.wait(WAIT)?;
-    let took = start.elapsed();
-    answer(&json!({
-        "micros": took.as_micros() as u64,
-        "claims": jwt::verify(key, auth.bearer()),
-        "fingerprint": jwt::fingerprint(auth.bearer()),
-    }))?;
+    let mapper = MapperOptions::new().wait(WAIT).open::<Auth>(name)?;
+    for change in mapper.watch().timeout(WAIT).take(2) {
+        let change = change?;
+        let (took, at) = (start.elapsed(), since_epoch());
+        let auth = change.value.ok_or_else(|| Failure::other("the consumer found no token"))?;
+        tell(change.version, &auth, took, at)?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 fn answer(json: &Json) -> Result<(), Failure> {
@@ -267,6 +320,12 @@ fn answer(json: &Json) -> Result<(), Failure> {
 fn micros(answer: &Json) -> Result<Duration, Failure> {
     let micros = answer["micros"].as_u64().ok_or_else(|| Failure::other("an answer without a time"))?;
     Ok(Duration::from_micros(micros))
+}
+
+/// When it happened, by the clock that all processes see.
+fn nanoseconds(answer: &Json) -> Result<Duration, Failure> {
+    let at = answer["at"].as_u64().ok_or_else(|| Failure::other("an answer without a time"))?;
+    Ok(Duration::from_nanos(at))
 }
 
 /// A duration with a digit after the point: `145.0 µs`, `2.1 ms`.

@@ -1,22 +1,58 @@
-//! `handover get`: print the value under a name, or the part of it that a pointer leads to.
+//! `handover get` and `take`: print the value under a name, or take it out.
 //!
 //! Relies on `store` for the map.
 
 use std::process::ExitCode;
 
+use handover::Error;
+use handover::codec;
 use serde_json::Value as Json;
 use zeroize::Zeroizing;
 
-use crate::args::GetArgs;
-use crate::store::{self, Value};
-use crate::{Failure, Outcome, output};
+use crate::args::{GetArgs, TakeArgs};
+use crate::store::{self, Kind, Patience, Stored, Value};
+use crate::{Failure, Outcome, output, record};
 
 pub(crate) fn run(args: &GetArgs) -> Outcome {
-    let value = read(args)?;
-    let value = match &args.pointer {
-        Some(pointer) => part(&value, pointer)?,
-        None => value,
+    let source = args.from.source();
+    let mut patience = Patience::new(args.wait);
+    if args.plain {
+        let value = store::get_plain(source, &mut patience)?;
+        return print(match &args.pointer {
+            Some(pointer) => part(&value, pointer)?,
+            None => value,
+        });
+    }
+    let than = args.newer_than.unwrap_or(0);
+    let Some(found) = store::get(source, than, &mut patience)? else {
+        return Err(Failure::NotYet(format!(
+            "'{}' has no version newer than {than} yet: wait for one with --wait",
+            source.shown()
+        )));
     };
+    if args.version {
+        output::print(format!("{}\n", found.version).as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.json {
+        output::print(&record::line(found.version, None, Some(&found)))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(match &args.pointer {
+        Some(pointer) => {
+            check_json(&found)?;
+            part(&found.bytes, pointer)?
+        }
+        None => found.bytes,
+    })
+}
+
+pub(crate) fn take(args: &TakeArgs) -> Outcome {
+    print(store::take(args.from.source(), &mut Patience::new(args.wait))?.bytes)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "wiped as soon as it is printed")]
+fn print(value: Value) -> Outcome {
     output::print(&value)?;
     if output::is_terminal() && value.last() != Some(&b'\n') {
         output::print(b"\n")?;
@@ -24,24 +60,13 @@ pub(crate) fn run(args: &GetArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(args: &GetArgs) -> handover::Result<Value> {
-    let name = args.name.as_deref().unwrap_or_default();
-    let now = match &args.path {
-        Some(path) => store::get_file(path),
-        None => store::get(name, &args.place),
-    };
-    match (now, args.wait) {
-        (Err(error), Some(limit)) if store::is_not_yet(&error) => {
-            let what =
-                args.path.as_ref().map_or_else(|| output::printable(name), |path| path.display().to_string());
-            output::say(&format!("waiting up to {} for '{what}'", humantime::format_duration(limit)));
-            match &args.path {
-                Some(path) => store::wait_file(path, limit),
-                None => store::wait(name, &args.place, limit),
-            }
-        }
-        (now, _) => now,
+/// Pointers lead into values that were stored as JSON, or without saying as what.
+fn check_json(found: &Stored) -> Result<(), Failure> {
+    if found.codec == 0 || found.codec == Kind::Json.id() {
+        return Ok(());
     }
+    let wanted = codec::name_of(Kind::Json.id());
+    Err(Failure::Map(Error::CodecMismatch { stored: codec::name_of(found.codec), wanted }))
 }
 
 /// The part of a JSON value at `pointer` (RFC 6901): text without its quotes, everything else as JSON.

@@ -6,13 +6,14 @@ use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use handover::codec;
 use handover::{ErrorKind, MapInfo, Scope};
 use serde_json::{Value as Json, json};
 
 use crate::Outcome;
 use crate::args::{GcArgs, LsArgs, StatArgs};
 use crate::output::{self, BOLD, printable, size, styled};
-use crate::store::{self, Content};
+use crate::store::{self, Look};
 
 /// Where nothing is known.
 const UNKNOWN: &str = "-";
@@ -38,7 +39,7 @@ pub(crate) fn ls(args: &LsArgs) -> Outcome {
         output::say("no map is held; 'handover put NAME VALUE' holds one");
         return Ok(ExitCode::SUCCESS);
     }
-    let cells: Vec<[String; 10]> = rows.iter().map(|row| row.cells(output::is_terminal())).collect();
+    let cells: Vec<[String; COLUMNS]> = rows.iter().map(|row| row.cells(output::is_terminal())).collect();
     output::print_styled(&if output::is_terminal() { table(&cells) } else { lines(&cells) })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -59,7 +60,7 @@ pub(crate) fn stat(args: &StatArgs) -> Outcome {
         Err(e) if e.kind() == ErrorKind::Unsupported => Row {
             name,
             scope,
-            content: Content::Unknown,
+            look: Look::UNKNOWN,
             capacity,
             reserved: None,
             path: None,
@@ -82,7 +83,11 @@ pub(crate) fn stat(args: &StatArgs) -> Outcome {
         labels.iter().map(String::as_str).zip(cells.iter().map(String::as_str)).collect();
     let created = row.created.map(rfc3339);
     pairs.push(("created", created.as_deref().unwrap_or(UNKNOWN)));
-    pairs.push(("state", row.content.word()));
+    let written = row.written().map(rfc3339);
+    pairs.push(("written", written.as_deref().unwrap_or(UNKNOWN)));
+    let type_name = row.look.cell.as_ref().and_then(|cell| cell.type_name.as_deref()).map(printable);
+    pairs.push(("type", type_name.as_deref().unwrap_or(UNKNOWN)));
+    pairs.push(("state", row.look.content.word()));
     if let Some(path) = &row.path {
         pairs.push(("file", path));
     }
@@ -126,14 +131,18 @@ fn print_json(json: &Json) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-const TITLES: [&str; 10] =
-    ["NAME", "SCOPE", "LAYOUT", "USED", "CAPACITY", "RESERVED", "OWNER", "MODE", "HOLDERS", "AGE"];
+const COLUMNS: usize = 15;
+
+const TITLES: [&str; COLUMNS] = [
+    "NAME", "SCOPE", "LAYOUT", "VERSION", "CODEC", "USED", "CAPACITY", "RESERVED", "WRITER", "READERS",
+    "OWNER", "MODE", "HOLDERS", "AGE", "EXPIRES",
+];
 
 /// A map as it is shown.
 struct Row {
     name: String,
     scope: Scope,
-    content: Content,
+    look: Look,
     capacity: u64,
     reserved: Option<u64>,
     path: Option<String>,
@@ -144,12 +153,12 @@ struct Row {
 }
 
 impl Row {
-    fn new(map: &MapInfo, content: Content) -> Self {
+    fn new(map: &MapInfo, look: Look) -> Self {
         Self {
             name: map.name.clone(),
             scope: map.scope,
-            content,
-            capacity: map.capacity,
+            capacity: look.cell.as_ref().map_or(map.capacity, |cell| cell.capacity),
+            look,
             reserved: Some(map.allocated),
             path: map.path.as_ref().map(|path| path.display().to_string()),
             owner: map.owner,
@@ -164,35 +173,74 @@ impl Row {
         self.created.map(|at| at.elapsed().unwrap_or_default())
     }
 
-    fn cells(&self, for_people: bool) -> [String; 10] {
+    fn version(&self) -> Option<u64> {
+        self.look.cell.as_ref().map(|cell| cell.version)
+    }
+
+    /// What the value is stored as, where there is one.
+    fn codec(&self) -> Option<String> {
+        self.look.cell.as_ref().filter(|cell| cell.length.is_some()).map(|cell| codec::name_of(cell.codec))
+    }
+
+    fn written(&self) -> Option<SystemTime> {
+        self.look.cell.as_ref().and_then(|cell| store::time(cell.written))
+    }
+
+    fn expires(&self) -> Option<SystemTime> {
+        self.look.cell.as_ref().and_then(|cell| store::time(cell.expires))
+    }
+
+    fn cells(&self, for_people: bool) -> [String; COLUMNS] {
         let bytes = |count: u64| if for_people { size(count) } else { count.to_string() };
         let or_unknown = |text: Option<String>| text.unwrap_or_else(|| UNKNOWN.to_owned());
         let mut name = printable(&self.name);
         if for_people && name.chars().count() > NAME_WIDTH {
             name = name.chars().take(NAME_WIDTH - 1).chain(['…']).collect();
         }
+        let cell = self.look.cell.as_ref();
+        let expires = self.expires().map(|at| {
+            let left = at.duration_since(SystemTime::now());
+            match left {
+                _ if !for_people => rfc3339(at),
+                Ok(left) => format!("in {}", short(left)),
+                Err(_) => "expired".to_owned(),
+            }
+        });
         let holders = self.holders.as_ref().filter(|pids| !pids.is_empty());
         [
             name,
             self.scope.to_string(),
-            store::LAYOUT.to_owned(),
-            or_unknown(self.content.used().map(bytes)),
+            self.look.layout.unwrap_or(UNKNOWN).to_owned(),
+            or_unknown(self.version().map(|version| version.to_string())),
+            or_unknown(self.codec()),
+            or_unknown(self.look.content.used().map(bytes)),
             bytes(self.capacity),
             or_unknown(self.reserved.map(bytes)),
+            or_unknown(cell.map(|cell| if cell.has_writer { "yes" } else { "no" }.to_owned())),
+            or_unknown(cell.map(|cell| cell.readers.to_string())),
             or_unknown(self.owner.map(|uid| uid.to_string())),
             or_unknown(self.mode.map(|mode| format!("{mode:04o}"))),
             or_unknown(holders.map(|pids| pids.iter().map(u32::to_string).collect::<Vec<_>>().join(","))),
             or_unknown(self.age().map(|age| if for_people { short(age) } else { age.as_secs().to_string() })),
+            or_unknown(expires),
         ]
     }
 
     fn to_json(&self) -> Json {
+        let cell = self.look.cell.as_ref();
         json!({
             "name": self.name,
             "scope": self.scope.to_string(),
-            "layout": store::LAYOUT,
-            "state": self.content.word(),
-            "used": self.content.used(),
+            "layout": self.look.layout,
+            "state": self.look.content.word(),
+            "version": self.version(),
+            "codec": self.codec(),
+            "type": cell.and_then(|cell| cell.type_name.as_deref()),
+            "written": self.written().map(precisely),
+            "expires": self.expires().map(precisely),
+            "has_writer": cell.map(|cell| cell.has_writer),
+            "readers": cell.map(|cell| cell.readers),
+            "used": self.look.content.used(),
             "capacity": self.capacity,
             "reserved": self.reserved,
             "path": self.path,
@@ -209,6 +257,10 @@ fn rfc3339(at: SystemTime) -> String {
     humantime::format_rfc3339_seconds(at).to_string()
 }
 
+fn precisely(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
 /// An age in its two largest units.
 fn short(age: Duration) -> String {
     let whole = humantime::format_duration(Duration::from_secs(age.as_secs())).to_string();
@@ -216,12 +268,12 @@ fn short(age: Duration) -> String {
 }
 
 /// For programs: tabs between, nothing around.
-fn lines(rows: &[[String; 10]]) -> String {
+fn lines(rows: &[[String; COLUMNS]]) -> String {
     rows.iter().map(|row| row.join("\t") + "\n").collect()
 }
 
 /// For people: aligned columns under a header.
-fn table(rows: &[[String; 10]]) -> String {
+fn table(rows: &[[String; COLUMNS]]) -> String {
     let width = |column: usize| {
         rows.iter().map(|row| row[column].chars().count()).chain([TITLES[column].len()]).max().unwrap_or(0)
     };

@@ -1,7 +1,7 @@
 //! The command `handover`: put a value under a name, and get it in another process.
 //!
 //! Here: the way from the arguments to a subcommand, and from its result to the exit code. `args` defines the
-//! command line, each subcommand has a module, and `store` alone knows how values lie in maps.
+//! command line, the subcommands have modules, and `store` alone knows how values lie in maps.
 
 mod args;
 mod demo;
@@ -11,8 +11,10 @@ mod jwt;
 mod list;
 mod output;
 mod put;
+mod record;
 mod secret;
 mod store;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,8 @@ enum Failure {
     Map(handover::Error),
     /// What was asked for makes no sense.
     Usage(String),
+    /// Nothing that was asked for is there yet.
+    NotYet(String),
     /// Anything else, in words.
     Other(String),
 }
@@ -41,7 +45,7 @@ impl Failure {
     fn message(&self) -> String {
         match self {
             Self::Map(error) => error.to_string(),
-            Self::Usage(text) | Self::Other(text) => text.clone(),
+            Self::Usage(text) | Self::NotYet(text) | Self::Other(text) => text.clone(),
         }
     }
 
@@ -50,11 +54,16 @@ impl Failure {
         match self {
             Self::Usage(_) => 2,
             Self::Other(_) => 1,
+            Self::NotYet(_) => 5,
             Self::Map(error) => match error.kind() {
                 ErrorKind::InvalidArgument | ErrorKind::OutOfRange => 2,
                 ErrorKind::NotFound => 3,
                 ErrorKind::TimedOut => 4,
-                ErrorKind::WrongKind | ErrorKind::NoValue | ErrorKind::Incomplete => 5,
+                ErrorKind::WrongKind
+                | ErrorKind::NoValue
+                | ErrorKind::Incomplete
+                | ErrorKind::CodecMismatch
+                | ErrorKind::TypeMismatch => 5,
                 _ => 1,
             },
         }
@@ -85,6 +94,8 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Put(args) => put::run(args),
         Command::Get(args) => get::run(&args),
+        Command::Take(args) => get::take(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::Ls(args) => list::ls(&args),
         Command::Stat(args) => list::stat(&args),
         Command::Gc(args) => list::gc(&args),

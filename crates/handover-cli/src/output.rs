@@ -22,6 +22,11 @@ pub(crate) fn styled(style: Style, text: impl Display) -> String {
 
 /// Writes to standard output.
 pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
+    print_to_reader(bytes).map(drop)
+}
+
+/// Writes to standard output; whether somebody may still read it.
+pub(crate) fn print_to_reader(bytes: &[u8]) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     written(out.write_all(bytes).and_then(|()| out.flush()))
 }
@@ -29,15 +34,15 @@ pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
 /// Writes text with styles to standard output; they are left out where they don't belong.
 pub(crate) fn print_styled(text: &str) -> Result<(), Failure> {
     let mut out = anstream::stdout().lock();
-    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush())).map(drop)
 }
 
-fn written(result: io::Result<()>) -> Result<(), Failure> {
+/// Whether the reader is still there: its end is no failure.
+fn written(result: io::Result<()>) -> Result<bool, Failure> {
     match result {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::other(format!("could not write to standard output: {e}")))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Failure::other(format!("could not write to standard output: {e}"))),
     }
 }
 

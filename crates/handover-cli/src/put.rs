@@ -2,22 +2,22 @@
 //!
 //! Relies on `store` for the map.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
-use std::process::{Child, ExitCode, ExitStatus};
+use std::process::{ExitCode, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::IgnoredAny;
 use serde_json::error::Category;
 use zeroize::Zeroizing;
 
 use crate::args::PutArgs;
-use crate::store::{self, Creation, Held, Value};
+use crate::store::{self, Held, Kind, Storing, Tidied, Value};
 use crate::{Failure, Outcome, output, secret};
 
-pub(crate) fn run(args: PutArgs) -> Outcome {
-    let (name, given) = match (&args.path, args.first, args.second) {
+pub(crate) fn run(mut args: PutArgs) -> Outcome {
+    let (name, given) = match (&args.path, args.first.take(), args.second.take()) {
         // With --path there is no NAME, so what comes first is the VALUE.
         (Some(_), value, None) => (None, value),
         (Some(_), _, Some(_)) => {
@@ -32,19 +32,38 @@ pub(crate) fn run(args: PutArgs) -> Outcome {
         .map(|name| name.into_string().map_err(|_| Failure::Usage("NAME is not UTF-8".to_owned())))
         .transpose()?;
     let value = read_value(given, args.file.as_deref())?;
-    let kind = check(&value, args.text, args.bytes)?;
-    let creation = Creation { capacity: args.capacity, new: args.new, mode: args.mode };
+    let kind = match (args.text, args.bytes) {
+        (true, _) => Kind::Text,
+        (_, true) => Kind::Bytes,
+        _ => Kind::Json,
+    };
+    check(&value, kind, args.plain)?;
+    let storing = Storing {
+        kind,
+        plain: args.plain,
+        capacity: args.capacity,
+        new: args.new,
+        mode: args.mode,
+        ttl: args.ttl,
+        secret: args.secret,
+        sync: args.sync,
+    };
     // 'No such map' is what get says; here it would be a directory that is missing.
     let not_found = |e| match e {
         handover::Error::NotFound { .. } => Failure::other(e.to_string()),
         other => Failure::Map(other),
     };
     if let Some(path) = &args.path {
-        store::put_file(path, creation, &value).map_err(not_found)?;
+        store::put_file(path, storing, &value).map_err(not_found)?;
         output::say(&format!(
-            "stored {} bytes of {kind} in '{}', where they stay until the file is deleted",
+            "stored {} bytes of {} in '{}', {}",
             value.len(),
-            path.display()
+            word(kind),
+            path.display(),
+            match args.ttl {
+                Some(ttl) => format!("where they can be read for {}", humantime::format_duration(ttl)),
+                None => "where they stay until the file is deleted".to_owned(),
+            }
         ));
         return Ok(ExitCode::SUCCESS);
     }
@@ -56,28 +75,44 @@ pub(crate) fn run(args: PutArgs) -> Outcome {
         let _ = send.send(());
     })
     .map_err(|e| Failure::other(format!("could not prepare for Ctrl-C: {e}")))?;
-    let held = store::put(&name, &args.place, creation, &value).map_err(not_found)?;
+    let held = store::put(&name, &args.place, storing, &value).map_err(not_found)?;
     let size = value.len();
     drop(value);
-    announce(&held, size, kind, &args.command, args.hold);
-    let code = hold(&stop, args.hold, &args.command)?;
-    drop(held);
-    Ok(code)
+    announce(&held, size, kind, &args);
+    let hold = Hold { held, expiry: args.ttl.and_then(|ttl| Instant::now().checked_add(ttl)), ttl: args.ttl };
+    match args.command.split_first() {
+        Some((program, arguments)) => hold.while_runs(&stop, program, arguments),
+        None if args.until_taken => hold.until_taken(&stop, args.hold),
+        None => hold.for_time(&stop, args.hold),
+    }
 }
 
-fn announce(held: &Held, size: usize, kind: &str, command: &[OsString], limit: Option<Duration>) {
-    let until = match (command.first(), limit) {
-        (Some(command), _) => format!("until '{}' ends", command.to_string_lossy()),
-        (None, Some(limit)) => format!("for {}", humantime::format_duration(limit)),
-        (None, None) => "until Ctrl-C".to_owned(),
+fn announce(held: &Held, size: usize, kind: Kind, args: &PutArgs) {
+    let limit = args.hold.map(humantime::format_duration);
+    let until = match (args.command.first(), args.until_taken, limit) {
+        (Some(command), ..) => format!("until '{}' ends", command.to_string_lossy()),
+        (None, true, None) => "until somebody takes the value".to_owned(),
+        (None, true, Some(limit)) => format!("until somebody takes the value, for at most {limit}"),
+        (None, false, Some(limit)) => format!("for {limit}"),
+        (None, false, None) => "until Ctrl-C".to_owned(),
     };
     let how = if held.was_created() { "" } else { ", which existed already" };
     output::say(&format!(
-        "holding {} {until} (process {}): {size} bytes of {kind}, room for {}{how}",
+        "holding {} {until} (process {}): {size} bytes of {}, room for {}{how}",
         held.subject(),
         std::process::id(),
+        word(kind),
         held.capacity()
     ));
+}
+
+/// What a value is, in a word.
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Json => "JSON",
+        Kind::Text => "text",
+        Kind::Bytes => "any kind",
+    }
 }
 
 fn read_value(given: Option<OsString>, file: Option<&std::path::Path>) -> Result<Value, Failure> {
@@ -95,80 +130,140 @@ fn read_value(given: Option<OsString>, file: Option<&std::path::Path>) -> Result
     }
 }
 
-/// Checks that the value is what it is said to be; gives that in a word. Errors never quote the value.
-fn check(value: &Value, text: bool, bytes: bool) -> Result<&'static str, Failure> {
-    let kind = if bytes {
-        "any kind"
-    } else if text {
-        str::from_utf8(value).map_err(|e| {
-            Failure::other(format!(
-                "the value is not text: byte {} is not UTF-8; give --bytes for bytes as they are",
-                e.valid_up_to()
-            ))
-        })?;
-        "text"
-    } else {
-        serde_json::from_slice::<IgnoredAny>(value).map_err(|e| {
-            let what = match e.classify() {
-                Category::Eof => "it ends early",
-                _ => "a syntax error",
-            };
-            Failure::other(format!(
-                "the value is not JSON: {what} at line {} column {}; text goes in quotes, or give --text or \
-                 --bytes to store it as it is",
-                e.line(),
-                e.column()
-            ))
-        })?;
-        "JSON"
-    };
-    match store::refuses(value) {
-        None => Ok(kind),
-        Some(why) => {
-            Err(Failure::other(format!("the {} layout can't hold this value: {why}", store::LAYOUT)))
+/// Checks that the value is what it is said to be. Errors never quote the value.
+fn check(value: &Value, kind: Kind, plain: bool) -> Result<(), Failure> {
+    match kind {
+        Kind::Bytes => {}
+        Kind::Text => {
+            str::from_utf8(value).map_err(|e| {
+                Failure::other(format!(
+                    "the value is not text: byte {} is not UTF-8; give --bytes for bytes as they are",
+                    e.valid_up_to()
+                ))
+            })?;
         }
+        Kind::Json => {
+            serde_json::from_slice::<IgnoredAny>(value).map_err(|e| {
+                let what = match e.classify() {
+                    Category::Eof => "it ends early",
+                    _ => "a syntax error",
+                };
+                Failure::other(format!(
+                    "the value is not JSON: {what} at line {} column {}; text goes in quotes, or give --text or \
+                     --bytes to store it as it is",
+                    e.line(),
+                    e.column()
+                ))
+            })?;
+        }
+    }
+    match store::plain_refuses(value) {
+        Some(why) if plain => Err(Failure::other(format!(
+            "the plain layout can't hold this value: {why}; a cell can (leave out --plain)"
+        ))),
+        _ => Ok(()),
     }
 }
 
-/// Waits for whatever comes first of what ends the holding.
-fn hold(stop: &Receiver<()>, limit: Option<Duration>, command: &[OsString]) -> Outcome {
-    if let Some((program, arguments)) = command.split_first() {
-        let child = std::process::Command::new(program)
+/// A name that is held, and a value that may expire meanwhile.
+struct Hold {
+    held: Held,
+    /// When the value is to be removed.
+    expiry: Option<Instant>,
+    ttl: Option<Duration>,
+}
+
+impl Hold {
+    /// Removes and wipes the value once it has expired; whether that was now.
+    fn tidy(&mut self) -> Result<bool, Failure> {
+        if self.expiry.is_none_or(|at| Instant::now() < at) {
+            return Ok(false);
+        }
+        let tidied = self.held.remove_expired()?;
+        self.expiry = match tidied {
+            Tidied::Later(after) => Instant::now().checked_add(after),
+            Tidied::Removed | Tidied::Nothing => None,
+        };
+        Ok(tidied == Tidied::Removed)
+    }
+
+    /// Holds for a time, or until a signal.
+    fn for_time(mut self, stop: &Receiver<()>, limit: Option<Duration>) -> Outcome {
+        let end = limit.and_then(|limit| Instant::now().checked_add(limit));
+        loop {
+            if self.tidy()? {
+                output::say("the value has expired and was wiped; the name is still held");
+            }
+            let now = Instant::now();
+            if end.is_some_and(|end| now >= end) {
+                return Ok(ExitCode::SUCCESS);
+            }
+            let stopped = match [end, self.expiry].into_iter().flatten().min() {
+                Some(next) => stop.recv_timeout(next.saturating_duration_since(now)).is_ok(),
+                // The handler keeps the other end for as long as the process lives: only a signal ends this.
+                None => stop.recv().is_ok(),
+            };
+            if stopped {
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+    }
+
+    /// Holds until somebody took the value; anything else that ends it is a failure.
+    fn until_taken(mut self, stop: &Receiver<()>, limit: Option<Duration>) -> Outcome {
+        // A signal is noticed after this; somebody who takes the value at once.
+        const LOOK: Duration = Duration::from_millis(50);
+        let end = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let in_vain = |held: &Held, after: Option<Duration>| {
+            let waiting_for = format!("somebody to take the value in {}", held.subject());
+            Failure::Map(handover::Error::TimedOut { waiting_for, after: after.unwrap_or_default() })
+        };
+        loop {
+            let left = end.map_or(LOOK, |end| end.saturating_duration_since(Instant::now()));
+            if self.held.is_taken_within(left.min(LOOK))? {
+                output::say("somebody took the value");
+                return Ok(ExitCode::SUCCESS);
+            }
+            if self.tidy()? {
+                return Err(in_vain(&self.held, self.ttl));
+            }
+            if end.is_some_and(|end| Instant::now() >= end) {
+                return Err(in_vain(&self.held, limit));
+            }
+            if stop.try_recv().is_ok() {
+                return Err(Failure::other("ended by a signal before anybody took the value"));
+            }
+        }
+    }
+
+    /// Holds while a command runs. On Ctrl-C the terminal tells the command too, and its end is waited for;
+    /// asked a second time, it is killed.
+    fn while_runs(mut self, stop: &Receiver<()>, program: &OsStr, arguments: &[OsString]) -> Outcome {
+        const FIRST: Duration = Duration::from_millis(1);
+        const LONGEST: Duration = Duration::from_millis(50);
+        let mut child = std::process::Command::new(program)
             .args(arguments)
             .spawn()
             .map_err(|e| Failure::other(format!("could not start '{}': {e}", program.to_string_lossy())))?;
-        return hold_for_child(stop, child);
-    }
-    match limit {
-        // The handler keeps the other end for as long as the process lives, so no wait ends without a signal.
-        Some(limit) => drop(stop.recv_timeout(limit)),
-        None => drop(stop.recv()),
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Waits for the child. On Ctrl-C the terminal tells the child too, and its end is waited for; asked a second
-/// time, it is killed.
-fn hold_for_child(stop: &Receiver<()>, mut child: Child) -> Outcome {
-    const FIRST: Duration = Duration::from_millis(1);
-    const LONGEST: Duration = Duration::from_millis(50);
-    let failed = |e| Failure::other(format!("could not wait for the command: {e}"));
-    let mut asked = false;
-    let mut pause = FIRST;
-    loop {
-        if let Some(status) = child.try_wait().map_err(failed)? {
-            return Ok(code_of(status));
-        }
-        match stop.recv_timeout(pause) {
-            Ok(()) if asked => {
-                let _ = child.kill();
+        let failed = |e| Failure::other(format!("could not wait for the command: {e}"));
+        let mut asked = false;
+        let mut pause = FIRST;
+        loop {
+            if let Some(status) = child.try_wait().map_err(failed)? {
+                return Ok(code_of(status));
             }
-            Ok(()) => {
-                asked = true;
-                output::say("waiting for the command to end; once more kills it");
+            self.tidy()?;
+            match stop.recv_timeout(pause) {
+                Ok(()) if asked => {
+                    let _ = child.kill();
+                }
+                Ok(()) => {
+                    asked = true;
+                    output::say("waiting for the command to end; once more kills it");
+                }
+                Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(LONGEST),
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(pause),
             }
-            Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(LONGEST),
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(pause),
         }
     }
 }

@@ -28,10 +28,30 @@ fn before_the_producer() {
 #[test]
 fn before_the_first_value() {
     let world = World::new();
-    let _empty = handover::MapOptions::new().directory(world.names()).create_new("x", 100).unwrap();
+    let map = handover::MapOptions::new().directory(world.names());
+    let _empty = handover::CellOptions::new().create_named("x", 100, &map).unwrap();
     let consumer = waiting(&world, &["x"]);
     let _producer = world.hold(&["x", "1"]);
     assert_eq!(consumer.end().text(), "1");
+}
+
+#[test]
+fn before_the_first_value_of_a_plain_map() {
+    let world = World::new();
+    let _empty = handover::MapOptions::new().directory(world.names()).create_new("x", 100).unwrap();
+    let consumer = waiting(&world, &["x", "--plain"]);
+    let _producer = world.hold(&["x", "1", "--plain"]);
+    assert_eq!(consumer.end().text(), "1");
+}
+
+#[test]
+fn before_a_version() {
+    let world = World::new();
+    let _producer = world.hold(&["x", "1"]);
+    let consumer = waiting(&world, &["x", "--newer-than", "2"]);
+    let _second = world.hold(&["x", "2"]);
+    let _third = world.hold(&["x", "3"]);
+    assert_eq!(consumer.end().text(), "3");
 }
 
 #[test]

@@ -97,6 +97,18 @@ fn usage_is_2() {
         &["get", "x", "--path", path],
         &["get", "x", "--pointer", "Bearer"],
         &["get", "x", "--wait", "soon"],
+        &["get", "x", "--plain", "--newer-than", "1"],
+        &["get", "x", "--version", "--json"],
+        &["put", "x", "1", "--plain", "--ttl", "1s"],
+        &["put", "x", "1", "--plain", "--secret"],
+        &["put", "x", "1", "--plain", "--until-taken"],
+        &["put", "x", "1", "--until-taken", "--", "true"],
+        &["put", "--path", path, "1", "--until-taken"],
+        &["put", "x", "1", "--sync"],
+        &["take"],
+        &["take", "x", "--path", path],
+        &["watch"],
+        &["watch", "x", "--count", "many"],
         &["stat"],
         &["completions", "nonsense"],
         &["man", "nonsense"],
@@ -113,7 +125,10 @@ fn no_such_map_is_3() {
     let world = World::new();
     let ran = world.run(&["get", "nobody"]).expect(3);
     assert!(ran.stderr.contains("nobody") && ran.stderr.contains("--wait"), "{}", ran.stderr);
-    world.run(&["stat", "nobody"]).expect(3);
+    for subcommand in ["stat", "take", "watch"] {
+        world.run(&[subcommand, "nobody"]).expect(3);
+    }
+    world.run(&["get", "nobody", "--plain"]).expect(3);
     world.run(&["get", "--path", "/no/such/file"]).expect(3);
     let _producer = world.hold(&["x", "1"]);
     world.run(&["get", "Global\\x"]).expect(3);
@@ -128,6 +143,19 @@ fn timed_out_is_4() {
     world.run(&["get", "--path", "/no/such/file", "--wait", "50ms"]).expect(4);
     let _empty = handover::MapOptions::new().directory(world.names()).create_new("empty", 100).unwrap();
     world.run(&["get", "empty", "--wait", "50ms"]).expect(4);
+    world.run(&["get", "empty", "--wait", "50ms", "--plain"]).expect(4);
+    let _producer = world.hold(&["x", "1"]);
+    for arguments in [
+        &["take", "nobody", "--wait", "50ms"][..],
+        &["take", "empty", "--wait", "50ms"],
+        &["watch", "nobody", "--wait", "50ms"],
+        &["watch", "empty", "--wait", "50ms"],
+        &["watch", "x", "--timeout", "50ms"],
+        &["get", "x", "--newer-than", "1", "--wait", "50ms"],
+    ] {
+        let ran = world.run(arguments).expect(4);
+        assert!(ran.stderr.contains("timed out after 50ms"), "{arguments:?}: {}", ran.stderr);
+    }
 }
 
 #[test]
@@ -135,6 +163,15 @@ fn no_value_yet_is_5() {
     let world = World::new();
     let _empty = handover::MapOptions::new().directory(world.names()).create_new("empty", 100).unwrap();
     assert!(world.run(&["get", "empty"]).expect(5).stderr.contains("no value yet"));
+    assert!(world.run(&["get", "empty", "--plain"]).expect(5).stderr.contains("no value yet"));
+    let _producer = world.hold(&["x", "1"]);
+    world.run(&["get", "x", "--newer-than", "0"]).expect(0);
+    assert!(world.run(&["get", "x", "--newer-than", "1"]).expect(5).stderr.contains("newer than 1"));
+    world.run(&["take", "x"]).expect(0);
+    for arguments in [&["get", "x"][..], &["get", "x", "--version"], &["get", "x", "--json"], &["take", "x"]]
+    {
+        assert!(world.run(arguments).expect(5).stderr.contains("no longer"), "{arguments:?}");
+    }
     std::fs::write(world.path("file"), "").unwrap();
     world.run(&["get", "--path", world.path("file").to_str().unwrap()]).expect(5);
 }
@@ -147,6 +184,16 @@ fn another_kind_is_5() {
     assert_eq!(left.len(), 1, "{left:?}");
     std::fs::write(&left[0], "this is no map").unwrap();
     assert!(world.run(&["get", "x"]).expect(5).stderr.contains("another kind"));
+}
+
+#[test]
+fn another_codec_is_5() {
+    let world = World::new();
+    for (option, name) in [("--text", "text"), ("--bytes", "bytes")] {
+        let _producer = world.hold(&["x", "{\"a\":1}", option]);
+        let ran = world.run(&["get", "x", "--pointer", "/a"]).expect(5);
+        assert!(ran.stderr.contains(name) && ran.stderr.contains("JSON"), "{}", ran.stderr);
+    }
 }
 
 #[test]

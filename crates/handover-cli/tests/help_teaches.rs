@@ -5,7 +5,8 @@ mod world;
 
 use world::World;
 
-const SUBCOMMANDS: [&str; 8] = ["put", "get", "ls", "stat", "gc", "demo", "completions", "man"];
+const SUBCOMMANDS: [&str; 10] =
+    ["put", "get", "take", "watch", "ls", "stat", "gc", "demo", "completions", "man"];
 
 #[test]
 fn every_exit_code_is_listed() {

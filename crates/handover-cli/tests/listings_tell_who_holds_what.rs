@@ -20,14 +20,14 @@ fn json_has_every_field() {
         (
             &json!("x"),
             &json!("user"),
-            &json!("plain"),
+            &json!("cell"),
             &json!("value"),
             &json!(14),
             &json!(8192),
             &json!("0600")
         )
     );
-    assert!(x["reserved"].as_u64().unwrap() >= 8192, "{x}");
+    assert!(x["reserved"].as_u64().unwrap() >= 16384, "{x}");
     assert!(x["owner"].is_u64() && x["age_seconds"].is_u64() && x["created"].is_string(), "{x}");
     let y = &maps[1];
     assert_eq!(
@@ -53,13 +53,14 @@ fn nothing_held_is_an_empty_array() {
 }
 
 #[test]
-fn text_for_programs_is_ten_columns_between_tabs() {
+fn text_for_programs_is_fifteen_columns_between_tabs() {
     let world = World::new();
     let _producer = world.hold(&["a name with spaces", "123", "--capacity", "4K"]);
     let text = world.run(&["ls"]).text();
     let columns: Vec<&str> = text.trim_end().split('\t').collect();
-    assert_eq!(columns.len(), 10, "{text:?}");
-    assert_eq!(columns[..5], ["a name with spaces", "user", "plain", "3", "4096"]);
+    assert_eq!(columns.len(), 15, "{text:?}");
+    assert_eq!(columns[..7], ["a name with spaces", "user", "cell", "1", "JSON", "3", "4096"]);
+    assert_eq!((columns[8..10].join(" "), columns[14]), ("yes 0".to_owned(), "-"));
     let stat = world.run(&["stat", "a name with spaces"]).text();
     assert!(stat.contains("used\t3\n") && stat.contains("state\tvalue\n"), "{stat}");
 }
@@ -80,10 +81,16 @@ fn sizes_are_right_around_the_edges() {
         [(1, 1), (4096, 4096), (65535, 65536), (65536, 65536), (65537, 70000), (70000, 200_000)]
     {
         let value = "x".repeat(size);
-        let _producer =
+        let producer =
             world.hold_with(&["x", "-", "--text", "--capacity", &capacity.to_string()], value.as_bytes());
         let stat = world.run(&["stat", "x", "--json"]).json();
         assert_eq!((&stat["used"], &stat["capacity"]), (&json!(size), &json!(capacity)));
+        drop(producer);
+        let arguments = ["x", "-", "--text", "--plain", "--capacity", &capacity.to_string()];
+        let _producer = world.hold_with(&arguments, value.as_bytes());
+        let stat = world.run(&["stat", "x", "--json"]).json();
+        assert_eq!((&stat["used"], &stat["capacity"]), (&json!(size), &json!(capacity)));
+        assert_eq!(stat["layout"], "plain");
     }
 }
 
@@ -108,4 +115,54 @@ fn a_look_takes_no_memory_for_pages_nobody_wrote() {
     let after = world.run(&["stat", "sparse", "--json"]).json();
     assert_eq!((&before[0]["used"], &after["used"]), (&json!(null), &json!(null)));
     assert_eq!(before[0]["reserved"], after["reserved"]);
+}
+
+#[test]
+fn what_a_cell_tells() {
+    let world = World::new();
+    let _first = world.hold(&["x", "1"]);
+    let second = world.hold(&["x", "words", "--text", "--ttl", "1h"]);
+    let stat = world.run(&["stat", "x", "--json"]).json();
+    let fields = (&stat["version"], &stat["codec"], &stat["type"], &stat["has_writer"], &stat["readers"]);
+    assert_eq!(fields, (&json!(2), &json!("text"), &json!(null), &json!(true), &json!(0)));
+    let time = |field: &str| stat[field].as_str().unwrap()[..19].to_owned();
+    assert!(time("created") <= time("written") && time("written") < time("expires"), "{stat}");
+
+    let map = handover::MapOptions::new().directory(world.names());
+    let options = handover::MapperOptions::new().map(map).named::<handover::Auth>();
+    let program: handover::MemoryMapper<handover::Auth> = options.open("x").unwrap();
+    program.set(&handover::Auth::new("b")).unwrap();
+    assert!(program.get().unwrap().is_some());
+    let stat = world.run(&["stat", "x", "--json"]).json();
+    let fields = (&stat["version"], &stat["codec"], &stat["type"], &stat["readers"], &stat["expires"]);
+    assert_eq!(fields, (&json!(3), &json!("JSON"), &json!("handover.Auth"), &json!(1), &json!(null)));
+    assert!(world.run(&["stat", "x"]).text().contains("type\thandover.Auth\n"));
+
+    drop(second);
+    program.clear().unwrap();
+    let stat = world.run(&["stat", "x", "--json"]).json();
+    let fields = (&stat["version"], &stat["codec"], &stat["state"], &stat["used"]);
+    assert_eq!(fields, (&json!(4), &json!(null), &json!("empty"), &json!(0)));
+}
+
+#[test]
+fn a_map_that_nobody_writes_to_any_more_says_so() {
+    let world = World::new();
+    let producer = world.hold(&["x", "1"]);
+    let _holder = handover::MapOptions::new().directory(world.names()).open_existing("x").unwrap();
+    producer.kill();
+    let stat = world.run(&["stat", "x", "--json"]).json();
+    assert_eq!((&stat["has_writer"], &stat["state"]), (&json!(false), &json!("value")));
+}
+
+#[test]
+fn a_look_changes_nothing() {
+    let world = World::new();
+    let _producer = world.hold(&["x", "1"]);
+    let bytes = || world.files().iter().map(|file| std::fs::read(file).unwrap()).collect::<Vec<_>>();
+    let before = bytes();
+    world.run(&["ls", "--json"]).expect(0);
+    world.run(&["stat", "x"]).expect(0);
+    world.run(&["get", "x"]).expect(0);
+    assert!(bytes() == before);
 }

@@ -22,6 +22,9 @@ fn not_in_listings_nor_in_talk() {
         &["gc"],
         &["put", "x", "1", "--new"],
         &["get", "x", "--pointer", "/nothing"],
+        &["get", "x", "--plain"],
+        &["get", "x", "--newer-than", "1"],
+        &["watch", "x", "--count", "0"],
     ] {
         let ran = world.run(arguments);
         let seen = String::from_utf8_lossy(&ran.stdout).into_owned() + &ran.stderr;
@@ -40,8 +43,24 @@ fn not_in_messages_about_values_that_are_refused() {
         assert!(!ran.stderr.contains(SECRET), "{}", ran.stderr);
     }
     let _producer = world.hold_with(&["x", "-", "--text"], SECRET.as_bytes());
-    let ran = world.run(&["get", "x", "--pointer", "/a"]).expect(1);
+    let ran = world.run(&["get", "x", "--pointer", "/a"]).expect(5);
     assert!(!ran.stderr.contains(SECRET), "{}", ran.stderr);
+}
+
+#[test]
+fn not_in_memory_once_it_is_taken_or_replaced() {
+    let world = World::new();
+    let has_secret = |file: &std::path::PathBuf| {
+        let bytes = std::fs::read(file).unwrap();
+        bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes())
+    };
+    for remove in [&["take", "x"][..], &["put", "x", "1", "--for", "0s"]] {
+        let producer = world.hold_with(&["x", "-", "--text", "--secret"], SECRET.as_bytes());
+        assert!(world.files().iter().any(has_secret));
+        world.run(remove).expect(0);
+        assert!(!world.files().iter().any(has_secret), "{remove:?}");
+        drop(producer);
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -49,6 +68,23 @@ mod on_linux {
     use std::fs;
 
     use super::{SECRET, World};
+
+    #[test]
+    fn not_in_swap_or_core_dumps() {
+        let world = World::new();
+        let flags_of = |options: &[&str]| {
+            let arguments = [&["x", "-", "--text"], options].concat();
+            let producer = world.hold_with(&arguments, SECRET.as_bytes());
+            let maps = fs::read_to_string(format!("/proc/{}/smaps", producer.child.id())).unwrap();
+            let names = world.names().display().to_string();
+            let mapped = maps.split_once(&names).expect("it has the map mapped").1;
+            mapped.lines().find(|line| line.starts_with("VmFlags:")).unwrap().to_owned() + " "
+        };
+        let flags = flags_of(&["--secret"]);
+        assert!(flags.contains(" lo ") && flags.contains(" dd "), "{flags}");
+        let flags = flags_of(&[]);
+        assert!(!flags.contains(" lo ") && !flags.contains(" dd "), "{flags}");
+    }
 
     #[test]
     fn not_in_arguments_or_environment_of_a_child() {

@@ -18,6 +18,8 @@ fn alone() {
         "consumer",
         "signature is good",
         "hand-over took",
+        "it was woken and had read version 2",
+        "it is the new token",
         "SIGKILL",
         "gone",
         "Every step held",

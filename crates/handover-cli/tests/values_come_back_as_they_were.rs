@@ -25,18 +25,32 @@ fn text_stays_text() {
 }
 
 #[test]
-fn bytes_of_any_kind_that_the_layout_can_hold() {
+fn any_bytes_at_all() {
     let world = World::new();
-    let value: Vec<u8> = (1..=255).chain((0..=255).rev()).chain([7]).collect();
-    let _producer = world.hold_with(&["x", "--bytes"], &value);
-    assert_eq!(world.run(&["get", "x"]).expect(0).stdout, value);
+    let every: Vec<u8> = (0..=255).chain((0..=255).rev()).collect();
+    for value in [&every[..], b"", b"\0x", b"x\0", b"\0\0\0", b"\xFFx", b"HANDCELL"] {
+        let _producer = world.hold_with(&["x", "-", "--bytes"], value);
+        assert_eq!(world.run(&["get", "x"]).expect(0).stdout, value);
+        assert_eq!(world.run(&["stat", "x", "--json"]).json()["used"], value.len());
+        assert_eq!(world.run(&["take", "x"]).expect(0).stdout, value);
+    }
+    let _producer = world.hold_with(&["x", "-", "--text"], b"");
+    assert_eq!(world.run(&["get", "x"]).text(), "", "no text is a value");
 }
 
 #[test]
-fn bytes_that_the_layout_would_change_are_refused() {
+fn bytes_of_any_kind_that_the_plain_layout_can_hold() {
     let world = World::new();
-    for value in [&b"\0x"[..], b"x\0", b"\xFFx", b""] {
-        let ran = world.run_with(&["put", "x", "-", "--bytes"], value).expect(1);
+    let value: Vec<u8> = (1..=255).chain((0..=255).rev()).chain([7]).collect();
+    let _producer = world.hold_with(&["x", "--bytes", "--plain"], &value);
+    assert_eq!(world.run(&["get", "x", "--plain"]).expect(0).stdout, value);
+}
+
+#[test]
+fn bytes_that_the_plain_layout_would_change_are_refused() {
+    let world = World::new();
+    for value in [&b"\0x"[..], b"x\0", b"\xFFx", b"", b"HANDCELL"] {
+        let ran = world.run_with(&["put", "x", "-", "--bytes", "--plain"], value).expect(1);
         assert!(ran.stderr.contains("layout can't hold"), "{}", ran.stderr);
     }
 }
@@ -81,10 +95,20 @@ fn a_file_keeps_its_value_and_returns_at_once() {
     assert_eq!(world.run(&["get", "--path", path]).text(), r#"{"level":3}"#);
     world.run(&["put", "--path", path, "4"]).expect(0);
     assert_eq!(world.run(&["get", "--path", path]).text(), "4");
-    world.run_with(&["put", "--path", path, "-", "--capacity", "1M"], b"5").expect(0);
-    assert_eq!(std::fs::metadata(path).unwrap().len(), 1 << 20);
-    assert_eq!(world.run(&["get", "--path", path]).text(), "5");
+    world.run(&["put", "--path", path, "5", "--sync"]).expect(0);
+    assert_eq!(world.run(&["get", "--path", path, "--version"]).text(), "3\n");
     assert!(world.run(&["ls"]).text().is_empty(), "a file has no name");
+}
+
+#[test]
+fn a_plain_file_grows_to_the_capacity() {
+    let world = World::new();
+    let path = world.path("kept");
+    let path = path.to_str().unwrap();
+    world.run(&["put", "--path", path, "4", "--plain"]).expect(0);
+    world.run_with(&["put", "--path", path, "-", "--plain", "--capacity", "1M"], b"5").expect(0);
+    assert_eq!(std::fs::metadata(path).unwrap().len(), 1 << 20);
+    assert_eq!(world.run(&["get", "--path", path, "--plain"]).text(), "5");
 }
 
 #[test]
@@ -114,4 +138,32 @@ fn what_is_stored_is_the_plain_layout() {
     map.create_view_accessor(0, 0).unwrap().read_array(0, &mut bytes).unwrap();
     assert_eq!(&bytes[..14], br#"{"Bearer":"b"}"#);
     assert_eq!(bytes[14..], [0; 86]);
+}
+
+#[test]
+fn what_is_stored_is_a_cell_that_says_what_it_is() {
+    use handover::codec::{Bytes, Json, Text};
+    let world = World::new();
+    let options = handover::MapperOptions::new().map(handover::MapOptions::new().directory(world.names()));
+    let json = world.hold(&["json", "[1,2]"]);
+    assert_eq!(options.open_as::<Vec<u8>, Json>("json").unwrap().read().unwrap(), [1, 2]);
+    let wrong = options.open_as::<String, Text>("json").unwrap().read().unwrap_err();
+    assert_eq!(wrong.kind(), handover::ErrorKind::CodecMismatch);
+    let _text = world.hold(&["text", "[1,2]", "--text"]);
+    assert_eq!(options.open_as::<String, Text>("text").unwrap().read().unwrap(), "[1,2]");
+    let _bytes = world.hold(&["bytes", "[1,2]", "--bytes"]);
+    assert_eq!(options.open_as::<Vec<u8>, Bytes>("bytes").unwrap().read().unwrap(), b"[1,2]");
+    // And what a program stores, the command gets.
+    options.open::<Vec<u8>>("json").unwrap().set(&vec![3]).unwrap();
+    assert_eq!(world.run(&["get", "json"]).text(), "[3]");
+    drop(json);
+}
+
+#[test]
+fn a_large_capacity_takes_no_memory() {
+    let world = World::new();
+    let _producer = world.hold(&["x", "1", "--capacity", "64G"]);
+    let stat = world.run(&["stat", "x", "--json"]).json();
+    assert_eq!(stat["capacity"], 64u64 << 30);
+    assert!(stat["reserved"].as_u64().unwrap() < 100_000, "{stat}");
 }

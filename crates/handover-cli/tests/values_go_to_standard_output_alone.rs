@@ -23,7 +23,13 @@ fn put_talks_on_standard_error_only() {
 #[test]
 fn failures_talk_on_standard_error_only() {
     let world = World::new();
-    for arguments in [&["get", "nobody"][..], &["stat", "nobody"], &["put", "x", "nonsense"]] {
+    for arguments in [
+        &["get", "nobody"][..],
+        &["take", "nobody"],
+        &["watch", "nobody"],
+        &["stat", "nobody"],
+        &["put", "x", "nonsense"],
+    ] {
         let ran = world.run(arguments);
         assert!(ran.stdout.is_empty() && ran.stderr.starts_with("handover: "), "{ran:?}");
     }
@@ -64,6 +70,8 @@ fn nobody_reading_at_all_is_no_error() {
     let _producer = world.hold(&["x", "1"]);
     for arguments in [
         &["get", "x"][..],
+        &["get", "x", "--json"],
+        &["watch", "x"],
         &["ls"],
         &["ls", "--json"],
         &["stat", "x"],

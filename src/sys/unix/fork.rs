@@ -31,14 +31,19 @@ fn descriptors() -> MutexGuard<'static, Vec<RawFd>> {
 #[derive(Debug)]
 pub(super) struct LockFile(File);
 
+/// Has forks counted from now on.
+pub(crate) fn notice_forks() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the three functions only use what is allowed between fork and exec: a lock that the
+        // first one takes before the fork, `open`, `dup3`/`dup2`, `close` and an atomic.
+        unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) };
+    });
+}
+
 impl LockFile {
     pub(super) fn new(file: File) -> Self {
-        static ONCE: Once = Once::new();
-        ONCE.call_once(|| {
-            // SAFETY: the three functions only use what is allowed between fork and exec: a lock that the
-            // first one takes before the fork, `open`, `dup3`/`dup2`, `close` and an atomic.
-            unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) };
-        });
+        notice_forks();
         descriptors().push(file.as_raw_fd());
         Self(file)
     }

@@ -7,11 +7,15 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;
+#[cfg(feature = "tokio")]
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, MemfdFlags};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MlockFlags};
+#[cfg(feature = "tokio")]
+use rustix::thread::ClockId;
 use rustix::thread::{Timespec, futex};
 
 use super::FileId;
@@ -78,6 +82,64 @@ pub(crate) fn sleep_on(word: &AtomicU32, expected: u32, limit: Duration) {
     let limit = Timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos().into() };
     // Not private: the sleepers on the other side are other processes. An error is an early return.
     let _ = futex::wait(word, futex::Flags::empty(), expected, Some(&limit));
+}
+
+/// Sleeps while each word is what is expected of it, `limit` at most; may return early. Gives the word that was
+/// woken, if the system tells.
+///
+/// The system watches up to 128 words; words beyond are looked at every 1 to 5 ms. Linux before 5.16 can't
+/// watch several: then all are polled.
+#[cfg(feature = "tokio")]
+pub(crate) fn sleep_on_any(words: &[(&AtomicU32, u32)], limit: Duration) -> Option<usize> {
+    /// `FUTEX_WAITV_MAX`
+    const MOST: usize = 128;
+    let (watched, beyond) = words.split_at(words.len().min(MOST));
+    let waits: Vec<futex::Wait> = watched
+        .iter()
+        .map(|(word, expected)| {
+            // Not private, as in `sleep_on`.
+            let mut wait = futex::Wait::new();
+            wait.val = (*expected).into();
+            wait.uaddr = futex::WaitPtr::new(word.as_ptr().cast());
+            wait.flags = futex::WaitFlags::SIZE_U32;
+            wait
+        })
+        .collect();
+    let start = std::time::Instant::now();
+    let mut slice = if beyond.is_empty() { limit } else { Duration::from_millis(1) };
+    while beyond.iter().all(|(word, expected)| word.load(Ordering::Acquire) == *expected) {
+        let left = limit.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            return None;
+        }
+        match futex::waitv(
+            &waits,
+            futex::WaitvFlags::empty(),
+            Some(&after(slice.min(left))),
+            ClockId::Monotonic,
+        ) {
+            Err(Errno::TIMEDOUT) => slice = (slice * 2).min(Duration::from_millis(5)),
+            Err(Errno::AGAIN | Errno::INTR) => return None,
+            Ok(woken) => return Some(woken),
+            // Not known to this kernel, or forbidden by a sandbox.
+            Err(_) => {
+                crate::sys::poll_any(words, left);
+                return None;
+            }
+        }
+    }
+    None
+}
+
+/// The time on the monotonic clock `pause` from now.
+#[cfg(feature = "tokio")]
+fn after(pause: Duration) -> Timespec {
+    let now = rustix::time::clock_gettime(ClockId::Monotonic);
+    let nanoseconds = now.tv_nsec as u64 + u64::from(pause.subsec_nanos());
+    Timespec {
+        tv_sec: now.tv_sec + pause.as_secs() as i64 + (nanoseconds / 1_000_000_000) as i64,
+        tv_nsec: (nanoseconds % 1_000_000_000) as _,
+    }
 }
 
 /// Wakes all who sleep on `word`.

@@ -136,6 +136,13 @@ pub(crate) fn sleep_on(word: &AtomicU32, expected: u32, limit: Duration) {
     }
 }
 
+/// Sleeps while each word is what is expected of it, `limit` at most. No system call sleeps on several.
+#[cfg(feature = "tokio")]
+pub(crate) fn sleep_on_any(words: &[(&AtomicU32, u32)], limit: Duration) -> Option<usize> {
+    crate::sys::poll_any(words, limit);
+    None
+}
+
 /// Nobody sleeps in the system: see [`sleep_on`].
 pub(crate) fn wake_all(_word: &AtomicU32) {}
 

@@ -26,9 +26,13 @@ use rustix::io::Errno;
 use rustix::mm::{MapFlags, MsyncFlags, ProtFlags};
 
 pub(crate) use self::fork::fork_generation;
+#[cfg(feature = "tokio")]
+pub(crate) use self::fork::notice_forks;
 use self::lock::RangeLocks;
 use self::names::NameHold;
 pub(crate) use self::names::{collect_garbage, list};
+#[cfg(feature = "tokio")]
+pub(crate) use self::os::sleep_on_any;
 pub(crate) use self::os::{sleep_on, wake_all};
 use super::{Disposition, LockId, LockMode, Opened, Place, Request};
 use crate::error::{Error, Result, Subject};

@@ -492,3 +492,15 @@ fn refused(doing: &str, subject: &Subject, needed: u64, e: io::Error) -> Error {
         _ => Error::from_io(doing, subject.clone(), e),
     }
 }
+
+/// Sleeps while each word is what is expected of it, `limit` at most. No call sleeps on words that other
+/// processes wake.
+#[cfg(feature = "tokio")]
+pub(crate) fn sleep_on_any(words: &[(&AtomicU32, u32)], limit: Duration) -> Option<usize> {
+    super::poll_any(words, limit);
+    None
+}
+
+/// Processes don't fork here.
+#[cfg(feature = "tokio")]
+pub(crate) fn notice_forks() {}

@@ -1,0 +1,285 @@
+//! Archived values without decoding: in a private copy for everybody, in the slot itself for who trusts the
+//! writers.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use rkyv::api::high::HighValidator;
+use rkyv::bytecheck::CheckBytes;
+use rkyv::rancor::Failure;
+use rkyv::{Archive, Portable};
+
+use super::MemoryMapper;
+use super::versions::check_stored_as;
+use crate::cell::{TrustedSnapshot, TrustingReader};
+use crate::codec::archive::{Aligned, access};
+use crate::codec::{Codec, Rkyv};
+use crate::error::{Error, Result};
+
+/// What slots are aligned to, and more than any type is.
+const SLOT_ALIGNMENT: usize = 4096;
+
+impl<T: Archive> MemoryMapper<T, Rkyv>
+where
+    Rkyv: Codec<T>,
+    T::Archived: Portable + for<'a> CheckBytes<HighValidator<'a, Failure>>,
+{
+    /// The value as an archive, copied into private memory and checked there once, not decoded; `None` where
+    /// there is none.
+    ///
+    /// ```
+    /// use handover::MapperOptions;
+    /// use handover::codec::Rkyv;
+    /// # use handover::MapOptions;
+    /// # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
+    /// # std::fs::create_dir(&dir)?;
+    ///
+    /// #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+    /// struct Scores {
+    ///     names: Vec<String>,
+    ///     points: Vec<u32>,
+    /// }
+    ///
+    /// # let options = MapperOptions::new().map(MapOptions::new().directory(&dir));
+    /// let mapper = options.create_as::<Scores, Rkyv>("scores", 1 << 20)?;
+    /// mapper.set(&Scores { names: vec!["Ada".into()], points: vec![36] })?;
+    /// let scores = mapper.get_archived()?.expect("it was stored");
+    /// assert_eq!(scores.names[0], "Ada");
+    /// assert_eq!(scores.points[0], 36);
+    /// # drop(mapper);
+    /// # std::fs::remove_dir_all(dir)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get); `Unsupported` in the plain layout.
+    pub fn get_archived(&self) -> Result<Option<ArchivedValue<T>>> {
+        let Some(value) = self.versions()?.read()? else { return Ok(None) };
+        check_stored_as::<T, Rkyv>(value.codec, value.type_name.as_deref(), self.type_name)?;
+        let bytes = Aligned::checked::<T::Archived>(value.bytes)?;
+        Ok(Some(ArchivedValue { bytes, version: value.version, archived: PhantomData }))
+    }
+
+    /// Declares that every process which can write to the map keeps the cell's protocol, and gives a reader
+    /// that uses archives where they lie, without a copy. Each version is checked once.
+    ///
+    /// ```
+    /// # use handover::{MapOptions, MapperOptions, codec::Rkyv};
+    /// # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
+    /// # std::fs::create_dir(&dir)?;
+    /// # let options = MapperOptions::new().map(MapOptions::new().directory(&dir));
+    /// let mapper = options.create_as::<Vec<u32>, Rkyv>("numbers", 1 << 20)?;
+    /// mapper.set(&(1..=100).collect())?;
+    /// // SAFETY: only this program can write to the map, through this library.
+    /// let mut reader = unsafe { mapper.trust_writers()? };
+    /// let sum: u32 = reader.load()?.expect("it was stored").iter().map(|number| number.to_native()).sum();
+    /// assert_eq!(sum, 5050);
+    /// # drop((reader, mapper));
+    /// # std::fs::remove_dir_all(dir)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Safety
+    ///
+    /// What [`Reader::trust_writers`](crate::Reader::trust_writers) asks for: while the reader or a snapshot of
+    /// it lives, no process may change the bytes of a slot that an entry pins, nor shorten the file; and none of
+    /// them may be used in a forked child.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` in the plain layout.
+    pub unsafe fn trust_writers(&self) -> Result<ArchivedReader<T>> {
+        let reader = self.cell()?.reader();
+        // SAFETY: the caller declares the same.
+        let reader = unsafe { reader.trust_writers() };
+        Ok(ArchivedReader {
+            reader,
+            type_name: self.type_name,
+            accepted: 0,
+            check: true,
+            archived: PhantomData,
+        })
+    }
+}
+
+/// An archived value in private memory, checked when it was made: `Deref` to the archived type. See
+/// [`MemoryMapper::get_archived`].
+pub struct ArchivedValue<T: Archive> {
+    bytes: Aligned,
+    version: u64,
+    archived: PhantomData<T::Archived>,
+}
+
+impl<T: Archive> ArchivedValue<T> {
+    /// The version.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+impl<T: Archive> Deref for ArchivedValue<T>
+where
+    T::Archived: Portable,
+{
+    type Target = T::Archived;
+
+    fn deref(&self) -> &T::Archived {
+        // SAFETY: these bytes were checked when `self` was made, at this place; nobody can have changed them.
+        unsafe { rkyv::access_unchecked(self.bytes.bytes()) }
+    }
+}
+
+/// Reads archived values where they lie. See [`MemoryMapper::trust_writers`].
+pub struct ArchivedReader<T: Archive> {
+    reader: TrustingReader,
+    type_name: Option<&'static str>,
+    /// The newest version that was found to be an archive of the type.
+    accepted: u64,
+    check: bool,
+    archived: PhantomData<T::Archived>,
+}
+
+impl<T: Archive> ArchivedReader<T>
+where
+    Rkyv: Codec<T>,
+    T::Archived: Portable + for<'a> CheckBytes<HighValidator<'a, Failure>>,
+{
+    /// Leaves out the check of the bytes; codec and type name are still compared.
+    ///
+    /// # Safety
+    ///
+    /// All that is stored in the map, as rkyv or as bytes of no codec, must be valid archives of `T`.
+    #[must_use]
+    pub unsafe fn unchecked(mut self) -> Self {
+        self.check = false;
+        self
+    }
+
+    /// The newest value, where it lies; `None` where there is none. Where the version is the one of the last
+    /// call, this is one load of one word.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reader::load`](crate::Reader::load), and `CodecMismatch`, `TypeMismatch`, `Decode`.
+    #[inline]
+    pub fn load(&mut self) -> Result<Option<&T::Archived>> {
+        let Some((snapshot, bytes)) = self.reader.load_snapshot()? else { return Ok(None) };
+        if snapshot.version() != self.accepted {
+            let name = snapshot.type_name();
+            accept::<T>(snapshot.codec(), name.as_deref(), self.type_name, bytes, self.check)?;
+            self.accepted = snapshot.version();
+        }
+        // SAFETY: these bytes were accepted; as long as they are pinned nobody changes them, by the word of who
+        // made the reader.
+        Ok(Some(unsafe { rkyv::access_unchecked(bytes) }))
+    }
+
+    /// The newest value as a snapshot that outlives the next load: its bytes stay while new versions come.
+    ///
+    /// # Errors
+    ///
+    /// As for [`load`](Self::load).
+    pub fn hold(&mut self) -> Result<Option<ArchivedSnapshot<T>>> {
+        if self.load()?.is_none() {
+            return Ok(None);
+        }
+        let Some(snapshot) = self.reader.hold()? else { return Ok(None) };
+        if snapshot.snapshot().version() != self.accepted {
+            // A newer one came in between.
+            let name = snapshot.snapshot().type_name();
+            accept::<T>(snapshot.snapshot().codec(), name.as_deref(), self.type_name, &snapshot, self.check)?;
+            self.accepted = snapshot.snapshot().version();
+        }
+        Ok(Some(ArchivedSnapshot { snapshot, archived: PhantomData }))
+    }
+
+    /// The newest version; 0: nothing was stored yet. One load.
+    pub fn version(&self) -> u64 {
+        self.reader.version()
+    }
+}
+
+/// Whether bytes may be used as an archive of `T`.
+fn accept<T: Archive>(
+    codec: u32,
+    stored: Option<&str>,
+    wanted: Option<&str>,
+    bytes: &[u8],
+    check: bool,
+) -> Result<()>
+where
+    Rkyv: Codec<T>,
+    T::Archived: Portable + for<'a> CheckBytes<HighValidator<'a, Failure>>,
+{
+    check_stored_as::<T, Rkyv>(codec, stored, wanted)?;
+    if check {
+        return access::<T::Archived>(bytes).map(|_| ());
+    }
+    if bytes.len() < size_of::<T::Archived>() || !bytes.as_ptr().addr().is_multiple_of(SLOT_ALIGNMENT) {
+        return Err(Error::Decode {
+            codec: "rkyv",
+            reason: format!("{} bytes are too few, or they are not aligned", bytes.len()),
+        });
+    }
+    Ok(())
+}
+
+/// An archived value where it lies, pinned: `Deref` to the archived type. See [`ArchivedReader::hold`].
+pub struct ArchivedSnapshot<T: Archive> {
+    snapshot: TrustedSnapshot,
+    archived: PhantomData<T::Archived>,
+}
+
+impl<T: Archive> ArchivedSnapshot<T> {
+    /// The version.
+    pub fn version(&self) -> u64 {
+        self.snapshot.snapshot().version()
+    }
+
+    /// The archive's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.snapshot
+    }
+}
+
+impl<T: Archive> Clone for ArchivedSnapshot<T> {
+    fn clone(&self) -> Self {
+        Self { snapshot: self.snapshot.clone(), archived: PhantomData }
+    }
+}
+
+impl<T: Archive> Deref for ArchivedSnapshot<T>
+where
+    T::Archived: Portable,
+{
+    type Target = T::Archived;
+
+    fn deref(&self) -> &T::Archived {
+        // SAFETY: these bytes were accepted when `self` was made; they are pinned as long as it lives, and
+        // nobody changes them, by the word of who made the reader.
+        unsafe { rkyv::access_unchecked(&self.snapshot) }
+    }
+}
+
+/// The values themselves may be secrets.
+macro_rules! debug_without_value {
+    ($($type:ident: $field:ident),*) => {$(
+        impl<T: Archive> fmt::Debug for $type<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($type))
+                    .field(stringify!($field), &self.$field)
+                    .finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+
+debug_without_value!(ArchivedValue: version, ArchivedReader: accepted);
+
+impl<T: Archive> fmt::Debug for ArchivedSnapshot<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArchivedSnapshot").field("version", &self.version()).finish_non_exhaustive()
+    }
+}

@@ -4,6 +4,9 @@
 //! use names run one after another, also those of other test programs. Tests are written as if they were alone, with names
 //! such as "x". The tests of the command take this file in too.
 
+#![allow(clippy::missing_panics_doc, reason = "a harness reports by panicking")]
+#![allow(dead_code, reason = "the tests of the command use a part")]
+
 /// While it lives, tests on other threads and in other processes that want one wait. A thread can have several.
 #[derive(Clone, Debug)]
 pub struct Alone {
@@ -15,7 +18,6 @@ pub struct Alone {
 impl Alone {
     /// Waits until no other test uses names.
     #[cfg(windows)]
-    #[expect(clippy::missing_panics_doc, reason = "a harness reports by panicking")]
     pub fn new() -> Self {
         use std::cell::RefCell;
         use std::fs::{File, OpenOptions};
@@ -58,8 +60,34 @@ impl Default for Alone {
     }
 }
 
+/// A place for names and files that no other test sees and that goes with the value.
+#[derive(Debug)]
+pub struct OwnDir {
+    directory: tempfile::TempDir,
+    _alone: Alone,
+}
+
+impl std::ops::Deref for OwnDir {
+    type Target = tempfile::TempDir;
+
+    fn deref(&self) -> &tempfile::TempDir {
+        &self.directory
+    }
+}
+
+impl AsRef<std::path::Path> for OwnDir {
+    fn as_ref(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+}
+
+/// A directory of the test's own, and its names.
+pub fn own_dir() -> OwnDir {
+    OwnDir { _alone: Alone::new(), directory: tempfile::tempdir().expect("a temporary directory") }
+}
+
 /// Options for names in this directory, where names lie in directories.
-pub fn names_in(directory: &std::path::Path) -> handover::MapOptions {
+pub fn names_in(directory: impl AsRef<std::path::Path>) -> handover::MapOptions {
     let options = handover::MapOptions::new();
-    if cfg!(windows) { options } else { options.directory(directory) }
+    if cfg!(windows) { options } else { options.directory(directory.as_ref()) }
 }

@@ -23,7 +23,7 @@ pub mod race;
 #[cfg(target_os = "linux")]
 pub mod trace;
 
-pub use alone::{Alone, names_in};
+pub use alone::{Alone, OwnDir, names_in, own_dir};
 pub use protocol::{Command, Failure, How, Map, Open, Reply};
 
 /// Longer than any command takes, even where everything is slow: a test that waits as long hangs.
@@ -46,6 +46,29 @@ macro_rules! skip {
 pub fn is_root() -> bool {
     // SAFETY: no conditions.
     unsafe { libc::geteuid() == 0 }
+}
+
+/// Whether this is Wine, which lacks some of what Windows has: docs/platforms.md says what.
+pub fn under_wine() -> bool {
+    #[cfg(windows)]
+    {
+        unsafe extern "system" {
+            fn GetModuleHandleA(name: *const u8) -> *mut std::ffi::c_void;
+            fn GetProcAddress(module: *mut std::ffi::c_void, name: *const u8) -> *const std::ffi::c_void;
+        }
+        // SAFETY: the name ends with a NUL. Every process has this library, for as long as it lives.
+        let module = unsafe { GetModuleHandleA(c"ntdll.dll".as_ptr().cast()) };
+        // SAFETY: the module is loaded, and the name ends with a NUL.
+        !unsafe { GetProcAddress(module, c"wine_get_version".as_ptr().cast()) }.is_null()
+    }
+    #[cfg(not(windows))]
+    false
+}
+
+/// The capacity that an opener finds by name where a map was created with this one: whole pages on Windows,
+/// because the kernel keeps no other number.
+pub fn found_capacity(created: u64) -> u64 {
+    if cfg!(windows) { created.next_multiple_of(4096) } else { created }
 }
 
 /// A directory of the test's own, and the actors' program.

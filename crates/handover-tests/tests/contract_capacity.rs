@@ -3,8 +3,9 @@
 
 mod contract_common;
 
-use contract_common::{failure, found_capacity, kind, own_dir, page, within};
+use contract_common::{failure, kind, own_dir, page, within};
 use handover::{Access, ErrorKind, MapOptions, MemoryMappedFile};
+use handover_tests::found_capacity;
 
 #[test]
 fn capacities_are_exact() {

@@ -378,9 +378,47 @@ impl Drop for View {
     }
 }
 
-/// Bytes in a view, in whole pages.
-pub(super) fn extent(view: &View) -> u64 {
-    view.regions_from(0).map(|(_, size, _)| size as u64).sum()
+/// Bytes in a section: exact for one on a file, else in whole pages. The handle needs the right to ask.
+pub(super) fn section_size(section: &OwnedHandle) -> io::Result<u64> {
+    /// `SECTION_BASIC_INFORMATION`
+    #[repr(C)]
+    struct Basic {
+        base: *mut std::ffi::c_void,
+        attributes: u32,
+        size: i64,
+    }
+
+    const SECTION_BASIC_INFORMATION: u32 = 0;
+
+    #[link(name = "ntdll")]
+    unsafe extern "system" {
+        fn NtQuerySection(
+            section: HANDLE,
+            class: u32,
+            information: *mut Basic,
+            length: usize,
+            used: *mut usize,
+        ) -> i32;
+    }
+
+    let mut info = Basic { base: ptr::null_mut(), attributes: 0, size: 0 };
+    // SAFETY: the handle is open as long as it is borrowed; the struct is the one of this class, lives through
+    // the call, which fills it, and its size is given; the length used is not asked for.
+    let code = unsafe {
+        NtQuerySection(
+            section.as_raw_handle(),
+            SECTION_BASIC_INFORMATION,
+            &raw mut info,
+            size_of::<Basic>(),
+            ptr::null_mut(),
+        )
+    };
+    if code < 0 {
+        // SAFETY: turns one number into another.
+        let code = unsafe { RtlNtStatusToDosError(code) };
+        return Err(io::Error::from_raw_os_error(code as i32));
+    }
+    Ok(info.size as u64)
 }
 
 /// Commits `len` bytes from `at` of a view, where some of them are only reserved.

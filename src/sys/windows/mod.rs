@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_COMMITMENT_LIMIT, ERROR_DISK_FULL, ERROR_FILE_NOT_FOUND,
-    ERROR_FILENAME_EXCED_RANGE, ERROR_INVALID_ADDRESS, ERROR_INVALID_HANDLE, ERROR_INVALID_PARAMETER,
-    ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_USER_MAPPED_FILE,
+    ERROR_INVALID_ADDRESS, ERROR_INVALID_HANDLE, ERROR_INVALID_PARAMETER, ERROR_NO_SYSTEM_RESOURCES,
+    ERROR_NOT_ENOUGH_MEMORY, ERROR_USER_MAPPED_FILE,
 };
 use windows_sys::Win32::System::SystemServices::MAXIMUM_ALLOWED;
 
@@ -36,6 +36,9 @@ use crate::map::{Access, MapInfo, Scope, bytes};
 /// How often [`Section::named`] goes from opening to creating and back. A round fails only when another
 /// process creates or lets go of the name at that very moment.
 const ROUNDS: u32 = 1000;
+
+/// UTF-16 units of a name with its prefix: what a string of the kernel holds, without a NUL.
+const LONGEST_NAME: usize = 32_766;
 
 /// Held by who creates a map whose first bytes are given, until they are there.
 const BIRTH: LockId = LockId(0);
@@ -173,6 +176,7 @@ impl Section {
             .find(|access| View::new(&all, *access, 0, 1).is_ok())
             .unwrap_or(Access::Read);
         let whole = View::new(&all, Access::Read, 0, 0).map_err(failed)?;
+        let capacity = kernel::section_size(&all).map_err(failed)?;
         let file = kernel::mapped_file(&whole);
         let section = Self {
             handle,
@@ -180,7 +184,7 @@ impl Section {
             on_file: file.is_some(),
             locks: file.map_or_else(|| SectionLocks::of_name(place.name), SectionLocks::of_path),
         };
-        Ok(Opened { section, capacity: kernel::extent(&whole), protection, created: false })
+        Ok(Opened { section, capacity, protection, created: false })
     }
 
     /// Maps `len` bytes from `offset` of the map; both were checked against the capacity.
@@ -425,7 +429,17 @@ fn kernel_name(place: &Place<'_>) -> Result<Vec<u16>> {
             "file mode {mode:#o}: on Windows a map admits the user who creates it (0o600) and nobody else"
         )));
     }
-    Ok(kernel::wide(&format!("{}{}", prefix(place.name.scope()), place.name.text())))
+    let name = kernel::wide(&format!("{}{}", prefix(place.name.scope()), place.name.text()));
+    // Not left to the system, whose strings cut off what is beyond.
+    if name.len() - 1 > LONGEST_NAME {
+        return Err(Error::invalid(
+            "name",
+            format!(
+                "with the prefix of its scope it is longer than the {LONGEST_NAME} UTF-16 units that Windows takes"
+            ),
+        ));
+    }
+    Ok(name)
 }
 
 fn this_user(subject: &Subject) -> Result<Security> {
@@ -470,10 +484,6 @@ fn refused(doing: &str, subject: &Subject, needed: u64, e: io::Error) -> Error {
         Some(ERROR_ACCESS_DENIED) => Error::denied(
             subject.clone(),
             format!("its creator does not admit this user, or not to all that was asked for ({e})"),
-        ),
-        Some(ERROR_FILENAME_EXCED_RANGE) => Error::invalid(
-            "name",
-            "with the prefix of its scope it is longer than the 32,766 UTF-16 units that Windows takes",
         ),
         Some(ERROR_USER_MAPPED_FILE) => Error::SharingViolation { subject: subject.clone() },
         Some(

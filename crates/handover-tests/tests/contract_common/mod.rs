@@ -2,35 +2,16 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::fs::{File, OpenOptions};
-use std::ops::Deref;
 use std::path::Path;
 
 use handover::{Error, ErrorKind, MapOptions, Result};
-use handover_tests::{Alone, names_in};
+use handover_tests::names_in;
+pub(crate) use handover_tests::own_dir;
 use tempfile::TempDir;
-
-/// A place for names and files that no other test sees and that goes with the value.
-#[derive(Debug)]
-pub(crate) struct OwnDir {
-    directory: TempDir,
-    _alone: Alone,
-}
-
-impl Deref for OwnDir {
-    type Target = TempDir;
-
-    fn deref(&self) -> &TempDir {
-        &self.directory
-    }
-}
-
-pub(crate) fn own_dir() -> OwnDir {
-    OwnDir { _alone: Alone::new(), directory: tempfile::tempdir().unwrap() }
-}
 
 /// Options whose names lie in `dir`.
 pub(crate) fn within(dir: &TempDir) -> MapOptions {
-    names_in(dir.path())
+    names_in(dir)
 }
 
 /// A unit that the offsets of views are multiples of inside the system; a map is longer than one.
@@ -39,12 +20,6 @@ pub(crate) fn page() -> u64 {
     return rustix::param::page_size() as u64;
     #[cfg(not(unix))]
     65_536
-}
-
-/// The capacity that an opener finds of a map that was created with this one in memory: whole pages on Windows,
-/// because the kernel keeps no other number.
-pub(crate) fn found_capacity(created: u64) -> u64 {
-    if cfg!(windows) { created.next_multiple_of(4096) } else { created }
 }
 
 /// The file for this program alone, as .NET's `FileShare.None` has it, unless somebody else has it open (on

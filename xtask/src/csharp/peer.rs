@@ -30,8 +30,6 @@ pub(super) struct World<'a> {
     pub(super) named: bool,
     /// For files.
     folder: PathBuf,
-    /// Whether the command is to be told of the layout; one that knows no other has no option for it.
-    plain_option: bool,
     places: AtomicU32,
 }
 
@@ -59,11 +57,7 @@ impl<'a> World<'a> {
     ) -> Result<Self, String> {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-        let places = AtomicU32::new(0);
-        let mut world = Self { dotnet, binaries, wine, named, folder, plain_option: false, places };
-        let (_, help) = finish(world.command(&world.rust("handover")).args(["get", "--help"]))?;
-        world.plain_option = help.contains("--plain");
-        Ok(world)
+        Ok(Self { dotnet, binaries, wine, named, folder, places: AtomicU32::new(0) })
     }
 
     /// A place that nobody used yet.
@@ -115,10 +109,7 @@ impl<'a> World<'a> {
         if !place.named {
             command.arg("--path");
         }
-        command.arg(&place.word);
-        if self.plain_option {
-            command.arg("--plain");
-        }
+        command.arg(&place.word).arg("--plain");
         command
     }
 
@@ -192,7 +183,7 @@ impl Peer {
     /// Asks for something that must work.
     pub(super) fn ask(&mut self, request: &[&str]) -> Result<String, String> {
         self.send(request)?;
-        self.answer()?.map_err(|why| format!("{:?} failed at {request:?}: {why}", self.side))
+        self.answer()?.map_err(|why| format!("{:?} failed at {}: {why}", self.side, shown(request)))
     }
 
     /// Asks for something that must fail with that kind of error.
@@ -200,7 +191,7 @@ impl Peer {
         self.send(request)?;
         match self.answer()? {
             Err(why) if why.split('\t').next() == Some(kind) => Ok(()),
-            other => Err(format!("{:?}: {request:?} gave {other:?}, and not {kind}", self.side)),
+            other => Err(format!("{:?}: {} gave {other:?}, and not {kind}", self.side, shown(request))),
         }
     }
 
@@ -210,7 +201,7 @@ impl Peer {
         if found == expected {
             return Ok(());
         }
-        Err(format!("{:?}: {request:?} gave {found:?}, and not {expected:?}", self.side))
+        Err(format!("{:?}: {} gave {found:?}, and not {expected:?}", self.side, shown(request)))
     }
 
     pub(super) fn create(&mut self, place: &Place, capacity: u64) -> Result<(), String> {
@@ -257,6 +248,11 @@ impl Place {
     pub(super) fn opening_as_cell(&self) -> &'static str {
         if self.named { "open-as-cell" } else { "open-file-as-cell" }
     }
+}
+
+/// A request for a message; values can be long.
+fn shown(request: &[&str]) -> String {
+    request.iter().map(|word| word.chars().take(60).collect::<String>()).collect::<Vec<_>>().join(" ")
 }
 
 /// Waits for a process; says whether it succeeded.

@@ -4,6 +4,7 @@
 //! and on the tools of the Rust toolchain alone.
 
 mod commands;
+mod csharp;
 mod debian;
 mod dependencies;
 mod macos;
@@ -68,6 +69,12 @@ const TASKS: &[Task] = &[
         about: "check types and lints for macOS",
         steps: steps::MACOS_ONLY,
         cargo: Some(macos::cargo),
+    },
+    Task {
+        name: "csharp",
+        about: "hand values between C# and Rust programs, both ways",
+        steps: steps::CSHARP_ONLY,
+        cargo: None,
     },
 ];
 

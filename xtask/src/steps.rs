@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::{commands, dependencies, macos, portability, toolchain, windows};
+use crate::{commands, csharp, dependencies, macos, portability, toolchain, windows};
 
 /// One thing to check.
 pub(crate) struct Step {
@@ -56,6 +56,17 @@ const MACOS: Step = Step {
     about: "cargo clippy for macOS, warnings denied; nothing is run",
     run: macos::check,
 };
+
+const CSHARP: Step =
+    Step { name: "csharp", about: "values go between C# and Rust programs in files", run: csharp::linux };
+
+const CSHARP_WINDOWS: Step = Step {
+    name: "csharp-windows",
+    about: "values go between C# and Rust programs by name, under Wine",
+    run: csharp::wine,
+};
+
+pub(crate) const CSHARP_ONLY: &[Step] = &[CSHARP, CSHARP_WINDOWS];
 
 pub(crate) const WINDOWS_ONLY: &[Step] = &[WINDOWS_SETUP, WINDOWS_TESTS, WINDOWS_DOCTESTS];
 
@@ -143,6 +154,8 @@ pub(crate) const TEST: &[Step] = &[
     WINDOWS_SETUP,
     WINDOWS_TESTS,
     WINDOWS_DOCTESTS,
+    CSHARP,
+    CSHARP_WINDOWS,
 ];
 
 /// Whether a step that is skipped is one that failed.

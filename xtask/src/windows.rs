@@ -91,6 +91,13 @@ pub(crate) fn cargo<S: AsRef<str>>(arguments: &[S]) -> Result<(), String> {
     };
     let server = Server::start(&ready.prefix)?;
     empty_temporary_folders(&ready.prefix);
+    let outcome = steps::run(&mut cargo_command(ready, arguments)?);
+    drop(server);
+    outcome
+}
+
+/// Cargo for the target.
+fn cargo_command<S: AsRef<str>>(ready: &Ready, arguments: &[S]) -> Result<Command, String> {
     let Some((first, rest)) = arguments.split_first() else { return Err("cargo needs a command".to_owned()) };
     let flags = format!("--sysroot\u{1f}{}", utf8(&ready.sysroot)?);
     let mut command = debian::cargo(first.as_ref());
@@ -103,9 +110,37 @@ pub(crate) fn cargo<S: AsRef<str>>(arguments: &[S]) -> Result<(), String> {
         .env("CARGO_ENCODED_RUSTDOCFLAGS", &flags)
         .env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER", LINKER)
         .env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", WINE);
-    let outcome = steps::run(&mut command);
-    drop(server);
-    outcome
+    Ok(command)
+}
+
+/// Wine with its server running, for tests that talk to programs one by one.
+pub(crate) struct Wine {
+    ready: &'static Ready,
+    _server: Server,
+}
+
+impl Wine {
+    pub(crate) fn start() -> Result<Self, debian::Missing> {
+        let ready = ready()?;
+        Ok(Self { ready, _server: Server::start(&ready.prefix)? })
+    }
+
+    /// Runs cargo for the target.
+    pub(crate) fn cargo(&self, arguments: &[&str]) -> Result<(), String> {
+        steps::run(&mut cargo_command(self.ready, arguments)?)
+    }
+
+    /// Where cargo puts programs for the target.
+    pub(crate) fn binaries() -> PathBuf {
+        folder().join(TARGET).join("debug")
+    }
+
+    /// A program for Windows, to be started.
+    pub(crate) fn program(&self, path: &Path) -> Command {
+        let mut command = Command::new(WINE);
+        wine_environment(command.arg(path), &self.ready.prefix);
+        command
+    }
 }
 
 /// The folder for what belongs to this clone.

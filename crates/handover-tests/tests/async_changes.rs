@@ -17,7 +17,8 @@ use handover_tests::{OwnDir, names_in, own_dir};
 /// A test that takes longer hangs.
 const HANG: Duration = Duration::from_secs(60);
 
-/// The thread is the process's, so tests that run in one process come one after the other.
+/// The thread is the process's, so tests that run in one process come one after the other. To be taken after the
+/// test's directory, which they may wait for too.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -419,8 +420,8 @@ impl Wake for Panics {
 
 #[test]
 fn the_last_waker_is_woken_and_one_that_panics_harms_nobody() {
-    let _alone = alone();
     let directory = own_dir();
+    let _alone = alone();
     let options = in_directory(&directory);
     let writer = options.create::<u64>("wakers", 64).unwrap();
     let readers = [(); 3].map(|()| options.open::<u64>("wakers").unwrap());
@@ -450,8 +451,8 @@ fn the_last_waker_is_woken_and_one_that_panics_harms_nobody() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_forked_child_waits_with_a_thread_of_its_own() {
-    let _alone = alone();
     let directory = own_dir();
+    let _alone = alone();
     let options = in_directory(&directory);
     let writer = options.create::<u64>("forked", 64).unwrap();
     let reader = options.open::<u64>("forked").unwrap();

@@ -185,6 +185,8 @@ fn what_a_csharp_program_writes_is_read() {
         // Indented, and with a member that is not ours.
         ("{\r\n  \"Other\": null,\r\n  \"Bearer\": \"x\"\r\n}", "x"),
         (r#"{"Bearer":""}"#, ""),
+        // From a StreamWriter with Encoding.UTF8: a byte order mark comes first.
+        ("\u{FEFF}{\"Bearer\":\"x\"}", "x"),
     ];
     for (json, bearer) in cases {
         write_raw(&raw, json.as_bytes());

@@ -13,8 +13,8 @@ use windows_sys::Win32::Foundation::{
     ERROR_SHARING_VIOLATION, GENERIC_READ, INVALID_HANDLE_VALUE, RtlNtStatusToDosError,
 };
 use windows_sys::Win32::Storage::FileSystem::{
-    FILE_READ_DATA, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE, FILE_TYPE_DISK, FILE_WRITE_DATA,
-    GetFileType, ReOpenFile,
+    BY_HANDLE_FILE_INFORMATION, FILE_READ_DATA, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE,
+    FILE_TYPE_DISK, FILE_WRITE_DATA, GetFileInformationByHandle, GetFileType, ReOpenFile,
 };
 use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
 
@@ -145,6 +145,17 @@ pub(crate) fn grow_file(
     })
 }
 
+/// The file's number, and that of its volume: the same by whatever path it was opened.
+pub(super) fn identity(file: &File) -> io::Result<(u32, u64)> {
+    let mut info = BY_HANDLE_FILE_INFORMATION::default();
+    // SAFETY: the handle is open as long as `file` is borrowed, and the struct lives through the call, which
+    // fills it.
+    if unsafe { GetFileInformationByHandle(file.as_raw_handle(), &raw mut info) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((info.dwVolumeSerialNumber, u64::from(info.nFileIndexHigh) << 32 | u64::from(info.nFileIndexLow)))
+}
+
 /// The same file under a handle of its own, for locks.
 pub(super) fn reopen(file: &File) -> io::Result<File> {
     // SAFETY: the handle is open as long as `file` is borrowed.
@@ -156,7 +167,7 @@ pub(super) fn reopen(file: &File) -> io::Result<File> {
     Ok(unsafe { File::from_raw_handle(handle) })
 }
 
-/// The file of a section that was opened by its name, for locks.
+/// The file of a section that was opened by its name, for locks and to learn which it is.
 pub(super) fn open_for_locks(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).share_mode(SHARE_ALL).open(path)
 }

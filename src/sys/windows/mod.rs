@@ -3,21 +3,22 @@
 //! A named map is a named section (`Local\` or `Global\` and the name as given), so that it is shared with
 //! every program that uses the system's own calls, .NET's maps among them. The kernel counts its handles: the
 //! name goes with the last one, and views keep only the memory. `kernel` wraps the calls, `file` has what
-//! concerns files alone, `lock` the locks. `map` relies on it.
+//! concerns files alone, `lock` the locks, `wake` how sleepers are woken. `map` relies on it.
 
 mod file;
 mod kernel;
 mod lock;
 #[cfg(test)]
 mod tests;
+mod wake;
 
 use std::fs::File;
 use std::io;
 use std::os::windows::io::OwnedHandle;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_COMMITMENT_LIMIT, ERROR_DISK_FULL, ERROR_FILE_NOT_FOUND,
@@ -29,6 +30,9 @@ use windows_sys::Win32::System::SystemServices::MAXIMUM_ALLOWED;
 pub(crate) use self::file::{file_access, grow_file, has_no_length, open_file};
 use self::kernel::{NewSection, Security, View};
 use self::lock::SectionLocks;
+#[cfg(feature = "tokio")]
+pub(crate) use self::wake::sleep_on_any;
+pub(crate) use self::wake::{sleep_on, wake_all};
 use super::{Disposition, LockId, LockMode, Opened, Place, Request};
 use crate::error::{Error, Result, Subject};
 use crate::map::{Access, MapInfo, Scope, bytes};
@@ -55,6 +59,8 @@ pub(crate) struct Section {
     file: Option<Arc<File>>,
     on_file: bool,
     locks: SectionLocks,
+    /// Where sleepers on its words wait.
+    sleepers: Arc<wake::Place>,
 }
 
 impl Section {
@@ -70,7 +76,8 @@ impl Section {
             inheritable: request.inheritable,
         })
         .map_err(|e| refused("create", &subject, request.capacity, e))?;
-        Ok(Self { handle, file: None, on_file: false, locks: SectionLocks::of_one_handle() })
+        let sleepers = Arc::new(wake::Place::here());
+        Ok(Self { handle, file: None, on_file: false, locks: SectionLocks::of_one_handle(), sleepers })
     }
 
     pub(crate) fn named(place: Place<'_>, disposition: Disposition, request: Request) -> Result<Opened> {
@@ -109,7 +116,8 @@ impl Section {
             match created {
                 Ok((handle, false)) => {
                     let locks = SectionLocks::of_name(place.name);
-                    let section = Self { handle, file: None, on_file: false, locks };
+                    let sleepers = Arc::new(wake::Place::of_name(place.name));
+                    let section = Self { handle, file: None, on_file: false, locks, sleepers };
                     if birth.is_some() {
                         section.write_head(place.head, &subject)?;
                     }
@@ -150,7 +158,9 @@ impl Section {
         });
         match (created, &place, &name) {
             (Ok((handle, false)), ..) => {
-                Ok(Self { handle, locks: SectionLocks::of_file(), file: Some(Arc::new(file)), on_file: true })
+                let sleepers = Arc::new(wake::Place::of_file(&file));
+                let locks = SectionLocks::of_file();
+                Ok(Self { handle, locks, file: Some(Arc::new(file)), on_file: true, sleepers })
             }
             (Ok((_, true)), ..) => Err(Error::AlreadyExists { subject }),
             (Err(e), Some(place), Some(name)) => Err(refused_new(place, name, request.capacity, e)),
@@ -180,10 +190,12 @@ impl Section {
         let whole = View::new(&all, Access::Read, 0, 0).map_err(failed)?;
         let capacity = kernel::section_size(&all).map_err(failed)?;
         let file = kernel::mapped_file(&whole);
+        let sleepers = file.as_deref().map_or_else(|| wake::Place::of_name(place.name), wake::Place::of_path);
         let section = Self {
             handle,
             file: None,
             on_file: file.is_some(),
+            sleepers: Arc::new(sleepers),
             locks: file.map_or_else(|| SectionLocks::of_name(place.name), SectionLocks::of_path),
         };
         Ok(Opened { section, capacity, protection, created: false })
@@ -225,7 +237,9 @@ impl Section {
         }
         let file =
             self.file.as_ref().filter(|_| access.writes_shared()).map_or_else(Weak::new, Arc::downgrade);
-        Ok(Mapping { view: Some(view), skip, len, file })
+        let mapping = Mapping { view: Some(view), skip, len, file };
+        wake::enter(mapping.as_ptr().addr(), len, self.sleepers.clone());
+        Ok(mapping)
     }
 
     /// Nothing to let go of: the file is closed with the section's handle, whatever views there are.
@@ -238,6 +252,7 @@ impl Section {
     }
 
     /// Has the system start writing changed bytes of a part of the map to the file: it does so by itself.
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
     pub(crate) fn start_flush(&self, _offset: u64, _len: u64) {}
 
     /// Has the disk write what a flush of a view has handed to it.
@@ -376,21 +391,13 @@ impl Mapping {
     }
 }
 
-/// Sleeps while `word` is `expected`, `limit` at most; may return early.
-///
-/// The system's wait on an address (`WaitOnAddress`) does not reach other processes. This looks again after
-/// 50 µs, then ever less often, down to every 2 ms.
-pub(crate) fn sleep_on(word: &AtomicU32, expected: u32, limit: Duration) {
-    let start = Instant::now();
-    let mut pause = Duration::from_micros(50);
-    while word.load(Ordering::Acquire) == expected && start.elapsed() < limit {
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(2));
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        if self.view.is_some() {
+            wake::leave(self.as_ptr().addr());
+        }
     }
 }
-
-/// Nobody sleeps in the system: see [`sleep_on`].
-pub(crate) fn wake_all(_word: &AtomicU32) {}
 
 /// Processes don't fork here.
 pub(crate) const fn fork_generation() -> u32 {
@@ -519,14 +526,6 @@ fn refused(doing: &str, subject: &Subject, needed: u64, e: io::Error) -> Error {
         },
         _ => Error::from_io(doing, subject.clone(), e),
     }
-}
-
-/// Sleeps while each word is what is expected of it, `limit` at most. No call sleeps on words that other
-/// processes wake.
-#[cfg(feature = "tokio")]
-pub(crate) fn sleep_on_any(words: &[(&AtomicU32, u32)], limit: Duration) -> Option<usize> {
-    super::poll_any(words, limit);
-    None
 }
 
 /// Processes don't fork here.

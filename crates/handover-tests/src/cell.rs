@@ -369,7 +369,17 @@ pub fn expect_memory(actor: &mut impl Obey, cell: u32, file: &Path, largest: u64
     );
 }
 
-/// Whether these bytes are anywhere in a file.
+/// Whether these bytes are anywhere in a map: the one named "cell", because names have no files here.
+#[cfg(windows)]
+pub fn file_contains(_: &Path, bytes: &[u8]) -> bool {
+    let map = handover::MemoryMappedFile::open_existing("cell").expect("a map named \"cell\"");
+    let mut all = Vec::new();
+    let mut stream = map.create_view_stream(0, 0).expect("a view");
+    std::io::Read::read_to_end(&mut stream, &mut all).expect("read the map");
+    all.windows(bytes.len()).any(|window| window == bytes)
+}
+
+/// Whether these bytes are anywhere in a map's file.
 #[cfg(target_os = "linux")]
 pub fn file_contains(file: &Path, bytes: &[u8]) -> bool {
     use std::os::fd::AsRawFd;
@@ -507,6 +517,14 @@ impl Actor {
     pub fn expect_stopped(&self) {
         let ended = self.wait_change(libc::WSTOPPED | libc::WEXITED);
         assert_eq!(ended, libc::CLD_STOPPED, "the actor ended and should have stopped");
+    }
+
+    /// Waits until it stands still at a step; one that was stopped does.
+    #[cfg(windows)]
+    #[track_caller]
+    pub fn expect_stopped(&self) {
+        let suspended = self.suspended.load(SeqCst);
+        assert!(suspended || self.halts.expect(HANG), "the actor does not stop");
     }
 
     /// Waits until it has been killed, by itself or by another; it is gone when this returns.

@@ -61,7 +61,9 @@ fn at_step(step: Step) {
         #[cfg(target_os = "linux")]
         // SAFETY: as above.
         End::Die => drop(unsafe { libc::raise(libc::SIGKILL) }),
-        #[cfg(not(target_os = "linux"))]
+        #[cfg(windows)]
+        End::Stop => crate::halt::here(),
+        #[cfg(not(any(target_os = "linux", windows)))]
         End::Stop => panic!("no test asks for this here"),
         // No destructor, no handler runs.
         #[cfg(not(target_os = "linux"))]

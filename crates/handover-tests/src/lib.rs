@@ -20,8 +20,10 @@ mod alone;
 pub mod cell;
 pub mod cell_actor;
 pub mod fuzz;
+#[cfg(windows)]
+mod halt;
 mod protocol;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 pub mod race;
 #[cfg(target_os = "linux")]
 pub mod trace;
@@ -29,6 +31,40 @@ pub mod value;
 
 pub use alone::{Alone, OwnDir, names_in, own_dir};
 pub use protocol::{Command, Failure, How, Map, Open, Reply};
+
+/// Reads and writes at a place in a file.
+#[cfg(unix)]
+pub use std::os::unix::fs::FileExt as FileAt;
+
+/// Reads and writes at a place in a file.
+#[cfg(windows)]
+#[allow(missing_docs, reason = "as on Unix")]
+pub trait FileAt {
+    fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> std::io::Result<()>;
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> std::io::Result<()>;
+}
+
+#[cfg(windows)]
+impl FileAt for std::fs::File {
+    fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> std::io::Result<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            match std::os::windows::fs::FileExt::seek_read(self, &mut bytes[done..], at + done as u64)? {
+                0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                more => done += more,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> std::io::Result<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            done += std::os::windows::fs::FileExt::seek_write(self, &bytes[done..], at + done as u64)?;
+        }
+        Ok(())
+    }
+}
 
 /// Longer than any command takes, even where everything is slow: a test that waits as long hangs.
 pub const HANG: Duration = Duration::from_secs(300);
@@ -127,7 +163,14 @@ impl Stage {
         let mut child = started.expect("start an actor");
         let input = child.stdin.take().expect("was piped");
         let output = child.stdout.take().expect("was piped");
-        Actor { line: Line::new(input, output), child }
+        Actor {
+            line: Line::new(input, output),
+            #[cfg(windows)]
+            halts: halt::Halts::of(child.id()),
+            #[cfg(windows)]
+            suspended: false.into(),
+            child,
+        }
     }
 
     /// Starts an actor and makes it another user.
@@ -151,10 +194,12 @@ impl Stage {
         self.path().join("handover-global")
     }
 
-    /// The files in the user's scope, sorted.
-    #[cfg(unix)]
+    /// The files in the user's scope, sorted; none on Windows.
     pub fn files(&self) -> Vec<PathBuf> {
-        files_in(&self.scope())
+        #[cfg(unix)]
+        return files_in(&self.scope());
+        #[cfg(not(unix))]
+        Vec::new()
     }
 
     /// The one file in the user's scope; on Windows there is none, and the path is empty.
@@ -396,6 +441,11 @@ pub trait Obey {
 pub struct Actor {
     line: Line,
     child: Child,
+    #[cfg(windows)]
+    halts: halt::Halts,
+    /// Whether it is stopped where it was, and not at a step.
+    #[cfg(windows)]
+    suspended: std::sync::atomic::AtomicBool,
 }
 
 impl Obey for Actor {
@@ -461,7 +511,11 @@ impl Actor {
         #[cfg(target_os = "linux")]
         self.signal(libc::SIGCONT);
         #[cfg(windows)]
-        self.suspend(false);
+        if self.suspended.load(std::sync::atomic::Ordering::Relaxed) {
+            self.suspend(false);
+        } else {
+            self.halts.go_on();
+        }
     }
 
     #[cfg(windows)]
@@ -477,6 +531,7 @@ impl Actor {
         let code =
             if stop { unsafe { NtSuspendProcess(handle) } } else { unsafe { NtResumeProcess(handle) } };
         assert_eq!(code, 0);
+        self.suspended.store(stop, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Sends a signal.

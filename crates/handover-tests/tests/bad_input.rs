@@ -234,7 +234,6 @@ fn a_cell_opened_as_a_plain_map() {
 }
 
 #[test]
-#[cfg(unix)] // By its path, Windows lets one map have a file.
 fn a_plain_handle_on_a_map_that_became_a_cell() {
     let place = Place::new();
     let path = place.0.path().join("f");

@@ -76,7 +76,7 @@ fn one_dead_reader_does_not_keep_a_large_value() {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))] // Elsewhere no actor stops at a step.
 fn what_a_stopped_reader_has_pinned_is_left_alone() {
     let stage = stage();
     let mut writer = stage.actor();
@@ -125,7 +125,7 @@ fn what_a_stopped_reader_has_pinned_is_left_alone() {
 
 /// The window in which mmap-sync tears: the reader knows the version and marks it only when it is written over.
 #[test]
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))] // Elsewhere no actor stops at a step.
 fn a_mark_that_comes_too_late_is_noticed() {
     for (step, publications) in (1..12).flat_map(|n| [(Step::ReaderBeforePin, n), (Step::ReaderCopies, n)]) {
         let stage = stage();
@@ -154,7 +154,7 @@ fn a_mark_that_comes_too_late_is_noticed() {
 
 /// The writer has looked at the marks and found none; then the reader marks the slot, and the mark holds.
 #[test]
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))] // Elsewhere no actor stops at a step.
 fn a_mark_that_comes_between_look_and_take_is_found_by_the_second_look() {
     let stage = stage();
     let mut writer = stage.actor();

@@ -426,13 +426,11 @@ fn a_named_cell_that_is_scribbled_over_while_it_is_used() {
 }
 
 #[test]
-#[cfg(unix)] // By its path, Windows lets one map have a file.
 fn a_cell_on_a_file_that_is_scribbled_over_while_it_is_used() {
     scribbled_over(true, 8000);
 }
 
 #[test]
-#[cfg(unix)] // By its path, Windows lets one map have a file.
 fn loading_through_a_handle_that_cannot_write_is_an_error_even_where_its_file_can() {
     let dir = own_dir();
     let path = dir.path().join("cell");

@@ -7,18 +7,16 @@
 //! they are few, else the extreme ones and many random ones. It does so with whole sectors and, because a sector
 //! may be on its way while it changes, also with single words of 8 bytes. Each disk is opened again.
 
-#![cfg(unix)]
-
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use handover::{
     Access, Cell, CellOptions, Durability, ErrorKind, Flushed, MapOptions, OpenMode, Step, on_flush, on_step,
 };
+use handover_tests::FileAt;
 
 const SECTOR: usize = 512;
 const WORD: usize = 8;

@@ -703,15 +703,18 @@ fn temporary(of: &str) -> PathBuf {
 }
 
 #[test]
-fn files_are_mapped_grown_and_shared_for_reading_only() {
+fn files_are_mapped_grown_and_shared() {
     let folder = temporary("files");
     let path = folder.join("map");
     fs::write(&path, b"abc").unwrap();
     let name = name("files");
     let map = MapOptions::new().map_name(&name).create_from_file(&path, 1000).unwrap();
     assert_eq!((map.capacity(), fs::metadata(&path).unwrap().len()), (1000, 1000));
-    let second = MemoryMappedFile::create_from_file(&path, 0).unwrap_err();
-    assert_eq!(second.kind(), ErrorKind::SharingViolation, "{second}");
+    let second = MemoryMappedFile::create_from_file(&path, 0).unwrap();
+    let shorter = MapOptions::new().open_mode(OpenMode::Create).create_from_file(&path, 10).unwrap_err();
+    assert_eq!(shorter.kind(), ErrorKind::SharingViolation, "{shorter}");
+    assert!(fs::remove_file(&path).is_err());
+    drop(second);
     let opened = open(&name, Disposition::OpenExisting).unwrap();
     assert!(opened.section.is_on_file());
     assert_eq!(opened.capacity, 1000);
@@ -722,8 +725,6 @@ fn files_are_mapped_grown_and_shared_for_reading_only() {
     drop((map, opened));
     // The view keeps the memory, neither the name nor the file's handle.
     assert!(open(&name, Disposition::OpenExisting).is_err());
-    // The map shared its file for reading only.
-    drop(fs::OpenOptions::new().write(true).open(&path).unwrap());
     view.write(998, b'y').unwrap();
     drop(view);
     assert_eq!(fs::read(&path).unwrap()[998..], *b"yz");

@@ -703,7 +703,8 @@ impl Shared {
 
     /// Has the current version reach the disk, whatever the durability is.
     fn make_durable(&self, current: Current) -> Result<()> {
-        if current.version() > 0 {
+        // The word is in shared memory: it may name a slot that is not there.
+        if current.version() > 0 && current.slot() < self.layout.slots {
             let total = self.header(current.slot()).map_or(0, |header| header.total());
             self.flush(self.layout.slot_at(current.slot()), total)?;
             self.flush_headers()?;

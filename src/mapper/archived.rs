@@ -31,7 +31,7 @@ where
     /// ```
     /// use handover::MapperOptions;
     /// use handover::codec::Rkyv;
-    /// # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
+    /// # let dir = std::env::temp_dir().join(format!("handover-doc-archived-{}", std::process::id()));
     /// # std::fs::create_dir(&dir)?;
     ///
     /// #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -68,7 +68,7 @@ where
     ///
     /// ```
     /// # use handover::{MapperOptions, codec::Rkyv};
-    /// # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
+    /// # let dir = std::env::temp_dir().join(format!("handover-doc-trusted-{}", std::process::id()));
     /// # std::fs::create_dir(&dir)?;
     /// # // SAFETY: no other thread runs.
     /// # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };

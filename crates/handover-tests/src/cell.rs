@@ -376,7 +376,12 @@ pub fn file_contains(_: &Path, bytes: &[u8]) -> bool {
     let mut all = Vec::new();
     let mut stream = map.create_view_stream(0, 0).expect("a view");
     std::io::Read::read_to_end(&mut stream, &mut all).expect("read the map");
-    all.windows(bytes.len()).any(|window| window == bytes)
+    // Most of it is zeroes; pages with something in them that lie beside each other are one piece.
+    let pages: Vec<&[u8]> = all.chunks(4096).collect();
+    pages
+        .split(|page| **page == [0; 4096][..page.len()])
+        .map(<[&[u8]]>::concat)
+        .any(|piece| piece.windows(bytes.len()).any(|window| window == bytes))
 }
 
 /// Whether these bytes are anywhere in a map's file.

@@ -135,7 +135,7 @@ fn attributes(security: Option<&Security>, inheritable: bool) -> SECURITY_ATTRIB
 }
 
 /// The security identifier of this process's user, as text. It does not change.
-fn user_sid() -> io::Result<&'static str> {
+pub(super) fn user_sid() -> io::Result<&'static str> {
     static SID: OnceLock<String> = OnceLock::new();
     if let Some(sid) = SID.get() {
         return Ok(sid);

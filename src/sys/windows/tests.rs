@@ -2,12 +2,19 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use windows_sys::Win32::Foundation::FILETIME;
+use windows_sys::Win32::Security::Authorization::{
+    ConvertSecurityDescriptorToStringSecurityDescriptorW, GetSecurityInfo, SDDL_REVISION_1, SE_KERNEL_OBJECT,
+};
+use windows_sys::Win32::Security::DACL_SECURITY_INFORMATION;
+use windows_sys::Win32::System::SystemServices::MAXIMUM_ALLOWED;
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessTimes};
 
 use super::{kernel, sleep_on, wake, wake_all};
@@ -773,10 +780,60 @@ fn running_out_is_an_error() {
     assert_eq!(refused.kind(), ErrorKind::OutOfRange, "{refused}");
 }
 
+/// Who is admitted to an object, in the security descriptor definition language.
+fn admitted(object: &OwnedHandle) -> String {
+    let mut descriptor = ptr::null_mut();
+    // SAFETY: the handle is open as long as it is borrowed; `descriptor` takes the pointer, and nothing else is
+    // asked for.
+    let code = unsafe {
+        GetSecurityInfo(
+            object.as_raw_handle(),
+            SE_KERNEL_OBJECT,
+            DACL_SECURITY_INFORMATION,
+            ptr::null_mut(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            &raw mut descriptor,
+        )
+    };
+    assert_eq!(code, 0);
+    let (mut text, mut units) = (ptr::null_mut(), 0);
+    // SAFETY: the descriptor is the one of the last call; `text` and `units` take what is given. Neither is freed:
+    // the process ends soon.
+    let done = unsafe {
+        ConvertSecurityDescriptorToStringSecurityDescriptorW(
+            descriptor,
+            SDDL_REVISION_1,
+            DACL_SECURITY_INFORMATION,
+            &raw mut text,
+            &raw mut units,
+        )
+    };
+    assert_ne!(done, 0);
+    // SAFETY: the call gave as many units.
+    let text = unsafe { std::slice::from_raw_parts(text, units as usize) };
+    String::from_utf16_lossy(text).trim_end_matches('\0').to_owned()
+}
+
 #[test]
 fn only_the_creating_user_is_admitted() {
-    // The descriptor itself: another user is not at hand here.
-    assert!(kernel::Security::this_user().is_ok());
+    // Another user is not at hand here: what the kernel says of the objects.
+    let own = kernel::user_sid().unwrap();
+    let map = name("admitted");
+    let _map = MemoryMappedFile::create_new(&map, 1).unwrap();
+    let _cell = cell(&format!("{map}-cell"));
+    for name in [map.clone(), format!("{map}-cell")] {
+        let name = kernel::wide(&format!("Local\\{name}"));
+        let admitted = admitted(&kernel::open_section(&name, MAXIMUM_ALLOWED, false).unwrap());
+        // Protected from what would be inherited, and one entry, which allows.
+        assert!(admitted.starts_with("D:P(A;") && admitted.matches('(').count() == 1, "{admitted}");
+        assert!(admitted.ends_with(&format!(";{own})")), "{admitted}, and not {own}");
+    }
+}
+
+#[test]
+fn a_token_is_taken_once_and_free_when_its_holder_lets_go() {
     let token = kernel::wide(&format!("Local\\{}", name("token")));
     let held = kernel::create_token(&token).unwrap();
     assert!(held.is_some());

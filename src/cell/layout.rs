@@ -17,10 +17,12 @@
 //!     64   64  what publishing changes
 //!             64  8  current: bits 0-5 the slot, bits 6-63 the version; 0: nothing stored yet
 //!             72  4  sleepers: not 0 when somebody may sleep on the low half of `current`
+//!             76  4  marked: not 0 when a slot that is not current may hold bytes that are to be wiped
 //!    128   64  what writers keep, under the writers' lock
 //!            128  8  writing: the slot that is being written, plus 1; 0: none
 //!            136  8  touched: one more than the highest slot that has memory
 //!            144  8  durable: the word of `current` whose version reached the disk last; 0: none
+//!            152  8  shrunk: a bit for each slot that ever gave memory back
 //!    192   64  what readers change when they come
 //!            192  4  claimed: one more than the highest entry that was ever claimed
 //!  4,096       entries, 64 bytes each
@@ -58,9 +60,11 @@ pub(super) const HEAD: usize = 64;
 
 pub(super) const CURRENT_AT: usize = 64;
 pub(super) const SLEEPERS_AT: usize = 72;
+pub(super) const MARKED_AT: usize = 76;
 pub(super) const WRITING_AT: usize = 128;
 pub(super) const TOUCHED_AT: usize = 136;
 pub(super) const DURABLE_AT: usize = 144;
+pub(super) const SHRUNK_AT: usize = 152;
 pub(super) const CLAIMED_AT: usize = 192;
 const ENTRIES_AT: usize = 4096;
 pub(super) const SLOT_HEADERS_AT: usize = 8192;

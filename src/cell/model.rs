@@ -99,6 +99,23 @@ impl Model {
         }
     }
 
+    /// Publications under one lease: each takes the slot of the next one.
+    fn publish_under_a_lease(&self, times: u32) {
+        let _lock = self.lock.lock().unwrap();
+        let mut taken = None;
+        for _ in 0..times {
+            let current = Current(self.current.load(Ordering::Relaxed));
+            let slot = taken.take().or_else(|| protocol::take_next(self, current)).expect("a slot is free");
+            let version = current.version() + 1;
+            self.bytes[slot][0].store(version, Ordering::Relaxed);
+            self.bytes[slot][1].store(version, Ordering::Relaxed);
+            let next = protocol::find_next(self, slot, current, SLOTS);
+            if protocol::publish_and_take(self, slot, version, next) {
+                taken = next;
+            }
+        }
+    }
+
     /// One pinned read: the version, checked to be whole.
     fn read(&self, entry: usize) -> u64 {
         match protocol::pin(self, entry) {
@@ -209,6 +226,29 @@ fn busy_writer_one_reader() {
     reader.join().unwrap();
 }
 
+/// The same under a lease: three publications fill the free slots, the fourth comes back.
+fn leased_writer_one_reader() {
+    let model = Model::new();
+    model.publish(None);
+    let reader = {
+        let model = model.clone();
+        thread::spawn(move || assert!(model.read(0) >= 1))
+    };
+    model.publish_under_a_lease(4);
+    reader.join().unwrap();
+}
+
+fn leased_writer_copying_reader() {
+    let model = Model::new();
+    model.publish(None);
+    let reader = {
+        let model = model.clone();
+        thread::spawn(move || assert!(model.copy() >= 1))
+    };
+    model.publish_under_a_lease(4);
+    reader.join().unwrap();
+}
+
 fn busy_writer_copying_reader() {
     let model = Model::new();
     model.publish(None);
@@ -251,6 +291,16 @@ fn one_writer_and_two_readers_see_whole_versions_that_never_go_back() {
 #[test]
 fn a_busy_writer_never_writes_a_pinned_slot() {
     explore(4, busy_writer_one_reader);
+}
+
+#[test]
+fn a_writer_under_a_lease_never_writes_a_pinned_slot() {
+    explore(3, leased_writer_one_reader);
+}
+
+#[test]
+fn a_copy_that_passes_its_check_under_a_lease_is_whole() {
+    explore(3, leased_writer_copying_reader);
 }
 
 #[test]
@@ -369,6 +419,16 @@ fn the_model_finds_a_missing_fence_of_the_writer() {
 #[test]
 fn the_model_finds_a_missing_second_look_at_the_pins() {
     finds(Fault::NoSecondLook, 4, busy_writer_one_reader);
+}
+
+#[test]
+fn the_model_finds_a_missing_fence_where_a_slot_is_taken_with_a_publication() {
+    finds(Fault::NoWakeFence, 3, leased_writer_one_reader);
+}
+
+#[test]
+fn the_model_finds_a_missing_second_look_where_a_slot_is_taken_with_a_publication() {
+    finds(Fault::NoSecondLook, 3, leased_writer_one_reader);
 }
 
 #[test]

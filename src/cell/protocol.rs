@@ -11,7 +11,8 @@
 //! **Why a pinned slot is never written.** The reader stores its pin, then (fence) loads the slot's version.
 //! The writer stores 0 as the slot's version, then (fence) loads the pins. Both fences are sequentially
 //! consistent, so at least one sees the other's store: either the reader finds 0 and starts again, or the writer
-//! finds the pin and takes another slot.
+//! finds the pin and takes another slot. A writer that publishes one version after the other takes the next slot
+//! together with a publication, under the one fence that this needs for its sleepers too.
 //!
 //! **Why the writer always finds a slot.** There are two more slots than entries: the current one, one for each
 //! pin, and one to write. A slot that was found pinned on the second look was pinned by a reader that had loaded
@@ -199,9 +200,18 @@ pub(super) fn take_next(memory: &impl Memory, current: Current) -> Option<usize>
 /// Publishes what was written to `slot` as `version`, and wakes sleepers. Only for who has the writers' lock
 /// and took the slot.
 pub(super) fn publish(memory: &impl Memory, slot: usize, version: u64) {
+    publish_and_take(memory, slot, version, None);
+}
+
+/// [`publish`], and takes the slot `next` under the same fence, so that the next publication needs none of its
+/// own. `false` where it is pinned.
+pub(super) fn publish_and_take(memory: &impl Memory, slot: usize, version: u64, next: Option<usize>) -> bool {
     let word = Current::new(version, slot).0;
     steps::reach(Step::WriterFilled);
     memory.version(slot).store(version, Ordering::Release);
+    if let Some(next) = next {
+        memory.version(next).store(0, Ordering::Relaxed);
+    }
     steps::reach(Step::WriterBeforePublish);
     // Who set the mark before this is asleep, or will find that `current` changed when it tries to sleep: it is
     // woken below. Who sets it after this finds its mark in place for the next publication.
@@ -215,13 +225,29 @@ pub(super) fn publish(memory: &impl Memory, slot: usize, version: u64) {
     memory.current().store(word, ordering);
     steps::reach(Step::WriterPublished);
     if !is_faulty(Fault::NoWakeFence) {
-        // Either this sees the mark of one who is going to sleep, or that one sees the new version.
+        // Either this sees the mark of one who is going to sleep, or that one sees the new version. And either
+        // this sees the pin of one who comes to `next`, or that one finds that it was taken.
         fence(Ordering::SeqCst);
     }
     if asleep || (sleepers.load(Ordering::Relaxed) != 0 && !is_faulty(Fault::WakeFirst)) {
         memory.wake();
     }
     steps::reach(Step::WriterWoke);
+    next.is_some_and(|next| is_faulty(Fault::NoSecondLook) || !is_pinned(memory, next))
+}
+
+/// The slot to take with a publication that has `slot` follow on `replaced`: the lowest of the first `touched`
+/// that is free, other than those two. Who copies from `replaced` without a pin gets more time.
+pub(super) fn find_next(
+    memory: &impl Memory,
+    slot: usize,
+    replaced: Current,
+    touched: usize,
+) -> Option<usize> {
+    let is_replaced = |other: usize| replaced.version() > 0 && other == replaced.slot();
+    (0..touched.min(memory.slots())).find(|other| {
+        *other != slot && !is_replaced(*other) && !memory.is_kept(*other) && !is_pinned(memory, *other)
+    })
 }
 
 /// What a waiter does before it sleeps: leaves its mark and looks once more. `true` to sleep for as long as

@@ -24,15 +24,18 @@ pub struct Reader {
 
 /// One version, pinned: its bytes don't change and are not copied while this or a clone lives.
 #[derive(Clone, Debug)]
-pub struct Snapshot(Arc<Pinned>);
+pub struct Snapshot {
+    pin: Arc<Pin>,
+    current: Current,
+    header: Header,
+}
 
+/// An entry, and what it pins.
 #[derive(Debug)]
-struct Pinned {
+struct Pin {
     shared: Arc<Shared>,
     entry: usize,
     generation: u32,
-    current: Current,
-    header: Header,
 }
 
 /// One version's bytes, copied, and what was stored with them.
@@ -117,12 +120,12 @@ impl Reader {
         let unchanged = self
             .last
             .as_ref()
-            .is_some_and(|last| last.0.current.0 == word && last.0.generation == sys::fork_generation());
+            .is_some_and(|last| last.current.0 == word && last.pin.generation == sys::fork_generation());
         if !unchanged {
             self.load_new()?;
         }
         let Some(last) = &self.last else { return Ok(None) };
-        let header = &last.0.header;
+        let header = &last.header;
         if header.is_empty() {
             return Ok(None);
         }
@@ -174,15 +177,17 @@ impl Reader {
         let generation = sys::fork_generation();
         let shared = &self.shared;
         if let Some(last) = &mut self.last
-            && last.0.generation == generation
-            && let Some(pinned) = Arc::get_mut(&mut last.0)
+            && last.pin.generation == generation
+            && Arc::strong_count(&last.pin) == 1
         {
-            // Nobody else has the snapshot: its entry goes on to the new version.
-            match pin(shared, pinned.entry) {
+            // Nobody else has the snapshot, and what others did with theirs comes before: its entry goes on to
+            // the new version.
+            fence(Ordering::Acquire);
+            match pin(shared, last.pin.entry) {
                 Ok((current, header)) => {
-                    let old = std::mem::replace(&mut pinned.current, current);
-                    pinned.header = header;
-                    shared.let_go(old);
+                    last.current = current;
+                    last.header = header;
+                    shared.let_go();
                     return Ok(());
                 }
                 Err(missed) => {
@@ -195,8 +200,8 @@ impl Reader {
         let entry = shared.claim_entry()?;
         match pin(shared, entry) {
             Ok((current, header)) => {
-                let shared = shared.clone();
-                self.last = Some(Snapshot(Arc::new(Pinned { shared, entry, generation, current, header })));
+                let pin = Arc::new(Pin { shared: shared.clone(), entry, generation });
+                self.last = Some(Snapshot { pin, current, header });
                 Ok(())
             }
             Err(missed) => {
@@ -208,6 +213,11 @@ impl Reader {
 }
 
 /// Pins the newest version; `Err(None)` where nothing was stored yet.
+#[expect(
+    clippy::inline_always,
+    reason = "what it gives would go through memory, for a third of a load's cost"
+)]
+#[inline(always)]
 fn pin(shared: &Shared, entry: usize) -> Result<(Current, Header), Option<Error>> {
     match protocol::pin(shared, entry) {
         Ok(current) => match shared.header(current.slot()) {
@@ -219,7 +229,7 @@ fn pin(shared: &Shared, entry: usize) -> Result<(Current, Header), Option<Error>
     }
 }
 
-impl Drop for Pinned {
+impl Drop for Pin {
     fn drop(&mut self) {
         // After a fork the entry is the parent's.
         if self.generation != sys::fork_generation() {
@@ -227,19 +237,19 @@ impl Drop for Pinned {
         }
         self.shared.release_entry(self.entry);
         fence(Ordering::SeqCst);
-        self.shared.let_go(self.current);
+        self.shared.let_go();
     }
 }
 
 impl Snapshot {
     /// The version.
     pub fn version(&self) -> u64 {
-        self.0.current.version()
+        self.current.version()
     }
 
     /// Bytes of the value.
     pub fn len(&self) -> usize {
-        self.0.header.length
+        self.header.length
     }
 
     /// Whether the value has no bytes.
@@ -249,22 +259,22 @@ impl Snapshot {
 
     /// The number of the value's codec.
     pub fn codec(&self) -> u32 {
-        self.0.header.codec
+        self.header.codec
     }
 
     /// When the value was written.
     pub fn written(&self) -> SystemTime {
-        time(self.0.header.written)
+        time(self.header.written)
     }
 
     /// When the value becomes unreadable.
     pub fn expires(&self) -> Option<SystemTime> {
-        (self.0.header.expires > 0).then(|| time(self.0.header.expires))
+        (self.header.expires > 0).then(|| time(self.header.expires))
     }
 
     /// The name of the value's type, if it was stored with one.
     pub fn type_name(&self) -> Option<String> {
-        self.0.shared.copy_type_name(self.0.current.slot(), &self.0.header)
+        self.pin.shared.copy_type_name(self.current.slot(), &self.header)
     }
 
     /// Copies the first bytes of the value into `to`, as many as there is room for, and gives their number.
@@ -275,7 +285,7 @@ impl Snapshot {
     pub fn copy_into(&self, to: &mut [u8]) -> Result<usize> {
         self.check_generation()?;
         let count = self.len().min(to.len());
-        self.0.shared.copy_out(self.0.current.slot(), 0, &mut to[..count]);
+        self.pin.shared.copy_out(self.current.slot(), 0, &mut to[..count]);
         Ok(count)
     }
 
@@ -285,7 +295,7 @@ impl Snapshot {
     ///
     /// As for [`copy_into`](Self::copy_into), and `NoSpace` where there is no memory for the copy.
     pub fn to_vec(&self) -> Result<Zeroizing<Vec<u8>>> {
-        let mut bytes = bytes::room_for(self.len(), self.0.shared.map.subject())?;
+        let mut bytes = bytes::room_for(self.len(), self.pin.shared.map.subject())?;
         self.copy_into(&mut bytes)?;
         Ok(bytes)
     }
@@ -293,19 +303,29 @@ impl Snapshot {
     /// Whether the bytes are those that were stored, for a cell whose versions have checksums (cells on
     /// files); `true` for others.
     pub fn is_whole(&self) -> bool {
-        self.0.shared.is_whole(self.0.current.slot(), self.version())
+        self.pin.shared.is_whole(self.current.slot(), self.version())
+    }
+
+    /// # Safety
+    ///
+    /// What [`Reader::trust_writers`] asks for.
+    unsafe fn bytes(&self) -> &[u8] {
+        let first = self.pin.shared.slot_ptr(self.current.slot()).cast_const();
+        // SAFETY: the length was checked against the slot, which lies in the view, which lives as long as
+        // `self`; the entry pins the slot as long, so by the caller's word nobody changes it.
+        unsafe { std::slice::from_raw_parts(first, self.header.length) }
     }
 
     fn value(&self) -> Result<Value> {
         self.check_generation()?;
-        self.0.shared.value(self.0.current, &self.0.header, true)
+        self.pin.shared.value(self.current, &self.header, true)
     }
 
     fn check_generation(&self) -> Result<()> {
-        if self.0.generation == sys::fork_generation() {
+        if self.pin.generation == sys::fork_generation() {
             return Ok(());
         }
-        Err(Error::Forked { subject: self.0.shared.subject() })
+        Err(Error::Forked { subject: self.pin.shared.subject() })
     }
 }
 
@@ -325,7 +345,7 @@ impl TrustingReader {
     pub fn load(&mut self) -> Result<Option<&[u8]>> {
         Ok(self.reader.load()?.map(|snapshot| {
             // SAFETY: `trust_writers` declared what this needs.
-            unsafe { snapshot.0.bytes() }
+            unsafe { snapshot.bytes() }
         }))
     }
 
@@ -335,7 +355,7 @@ impl TrustingReader {
     pub(crate) fn load_snapshot(&mut self) -> Result<Option<(&Snapshot, &[u8])>> {
         Ok(self.reader.load()?.map(|snapshot| {
             // SAFETY: as in `load`.
-            (snapshot, unsafe { snapshot.0.bytes() })
+            (snapshot, unsafe { snapshot.bytes() })
         }))
     }
 
@@ -370,18 +390,6 @@ impl Deref for TrustedSnapshot {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: made by a reader for which `trust_writers` declared what this needs.
-        unsafe { self.0.0.bytes() }
-    }
-}
-
-impl Pinned {
-    /// # Safety
-    ///
-    /// What [`Reader::trust_writers`] asks for.
-    unsafe fn bytes(&self) -> &[u8] {
-        let first = self.shared.slot_ptr(self.current.slot()).cast_const();
-        // SAFETY: the length was checked against the slot, which lies in the view, which lives as long as
-        // `self`; the entry pins the slot as long, so by the caller's word nobody changes it.
-        unsafe { std::slice::from_raw_parts(first, self.header.length) }
+        unsafe { self.0.bytes() }
     }
 }

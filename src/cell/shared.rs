@@ -11,8 +11,9 @@ use xxhash_rust::xxh3::Xxh3;
 use zeroize::Zeroizing;
 
 use super::layout::{
-    BLOCK, CLAIMED_AT, CURRENT_AT, DURABLE_AT, Field, HEAD, Layout, MAGIC, PRESENCE_LOCK, SLEEPERS_AT,
-    SLOT_HEADERS_AT, SLOTS_AT, TOUCHED_AT, TYPE_NAME_MAX, WRITER_LOCK, WRITING_AT, entry_lock,
+    BLOCK, CLAIMED_AT, CURRENT_AT, DURABLE_AT, Field, HEAD, Layout, MAGIC, MARKED_AT, PRESENCE_LOCK,
+    SHRUNK_AT, SLEEPERS_AT, SLOT_HEADERS_AT, SLOTS_AT, TOUCHED_AT, TYPE_NAME_MAX, WRITER_LOCK, WRITING_AT,
+    entry_lock,
 };
 use super::protocol::{self, Current, MAX_VERSION, Memory, Missed};
 use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
@@ -89,7 +90,8 @@ impl Header {
     }
 }
 
-pub(super) fn now() -> u64 {
+/// The time, to be compared with an expiry.
+fn now() -> u64 {
     nanoseconds(SystemTime::now())
 }
 
@@ -133,6 +135,9 @@ impl Memory for Shared {
 
     /// The version that reached the disk last stays until a newer one did.
     fn is_kept(&self, slot: usize) -> bool {
+        if !self.layout.has_checksums() {
+            return false;
+        }
         let durable = self.durable();
         durable.version() > 0
             && durable.slot() == slot
@@ -408,10 +413,6 @@ impl Shared {
         }
         steps::reach(steps::Step::WriterLocked);
         self.recover();
-        if self.word(TOUCHED_AT).load(Ordering::Relaxed) > 3 {
-            // More slots in use than without pins: some of their owners may be dead.
-            self.clear_dead_pins();
-        }
         Ok(true)
     }
 
@@ -457,23 +458,15 @@ impl Shared {
             self.field(slot, Field::Flags).store(FLAG_EMPTY, Ordering::Relaxed);
             // How much memory it has is not known: the writer may have died while it changed that.
             self.field(slot, Field::Extent).store(0, Ordering::Release);
-        } else if is_current
-            && self.header(slot).is_some_and(|header| header.is_empty())
-            && self.is_whole(current.slot(), current.version())
-        {
-            // It had cleared or taken a value, and perhaps not wiped it.
-            for slot in (0..self.touched()).filter(|slot| *slot != current.slot()) {
-                self.mark_secret(slot);
-            }
         }
         // It may have died between a change of an extent and the change of the memory.
-        self.release_beyond_extents();
+        self.release_beyond_extents(u64::MAX);
         self.word(WRITING_AT).store(0, Ordering::Release);
     }
 
-    /// Gives back memory that no extent counts.
-    fn release_beyond_extents(&self) {
-        for slot in 0..self.layout.slots {
+    /// Gives back memory that no extent counts, from the slots whose bits are set.
+    fn release_beyond_extents(&self, slots: u64) {
+        for slot in (0..self.layout.slots).filter(|slot| slots >> slot & 1 != 0) {
             let extent = self.field(slot, Field::Extent).load(Ordering::Relaxed);
             // After a loss of power a whole version may reach beyond its extent.
             let total = self.header(slot).map_or(0, |header| header.total() as u64);
@@ -487,12 +480,21 @@ impl Shared {
         (self.word(TOUCHED_AT).load(Ordering::Relaxed) as usize).min(self.layout.slots)
     }
 
-    /// Finds a slot for `total` bytes with memory for them. It is marked as being written until
-    /// [`finish`](Self::finish).
-    pub(super) fn prepare_slot(&self, total: u64, length: u64) -> Result<(usize, u64)> {
+    /// A slot to take together with the publication that has `slot` follow on `replaced`. On a file none: there
+    /// an old version stays whole until the next one is written.
+    pub(super) fn find_next(&self, slot: usize, replaced: Current) -> Option<usize> {
+        if self.layout.has_checksums() {
+            return None;
+        }
+        protocol::find_next(self, slot, replaced, self.touched())
+    }
+
+    /// Finds a slot for `total` bytes with memory for them, if none was `taken` before. It is marked as being
+    /// written until [`finish`](Self::finish).
+    pub(super) fn prepare_slot(&self, total: u64, length: u64, taken: Option<usize>) -> Result<(usize, u64)> {
         let current = Current(self.current().load(Ordering::Relaxed));
         let touched = self.touched();
-        let mut slot = protocol::take_next(self, current);
+        let mut slot = taken.or_else(|| protocol::take_next(self, current));
         if slot.is_none_or(|slot| slot >= 3 && (slot >= touched || current.version().is_multiple_of(64))) {
             // Pins are in the way: are their owners alive? Asking costs a system call for each, so under a
             // lease it is done when memory is about to be taken, and now and then.
@@ -534,11 +536,22 @@ impl Shared {
             self.field(slot, Field::Length).store(length as u64, Ordering::Relaxed);
             self.wipe(slot);
         }
+        self.trim(self.newest_total());
+    }
+
+    /// What a writer does that goes: [`tidy_up`](Self::tidy_up) may have left some for the next publication.
+    pub(super) fn trim_at_last(&self) {
+        if self.touched() > 3 {
+            self.trim(self.newest_total());
+        }
+    }
+
+    /// Bytes of the newest value with its type's name.
+    fn newest_total(&self) -> u64 {
         let current = Current(self.current().load(Ordering::Relaxed));
-        let newest = (current.version() > 0 && current.slot() < self.layout.slots)
-            .then(|| self.header(current.slot()))
-            .flatten();
-        self.trim(newest.map_or(0, |header| header.total() as u64));
+        let exists = current.version() > 0 && current.slot() < self.layout.slots;
+        let newest = if exists { self.header(current.slot()) } else { None };
+        newest.map_or(0, |header| header.total() as u64)
     }
 
     /// The slot that was being written no longer is.
@@ -562,6 +575,7 @@ impl Shared {
         let extent = if unsure || !self.is_ready(slot, need as usize) { 0 } else { extent };
         if extent > limit {
             word.store(limit, Ordering::Release);
+            self.word(SHRUNK_AT).fetch_or(bit, Ordering::Relaxed);
             self.map.section().release(start + limit, self.layout.slot_size - limit);
         } else if need > extent {
             self.map.section().reserve(start + extent, need - extent, self.map.subject())?;
@@ -591,7 +605,7 @@ impl Shared {
         let store = |field, value| self.field(slot, field).store(value, Ordering::Relaxed);
         store(Field::Length, length as u64);
         store(Field::Codec, u64::from(meta.codec) | (name.len() as u64) << 32);
-        store(Field::Written, now());
+        store(Field::Written, sys::coarse_time());
         store(Field::Expires, meta.expires);
         let secret = if self.secret { FLAG_SECRET } else { 0 };
         let sync = if self.durability == Durability::Sync { FLAG_SYNC } else { 0 };
@@ -713,37 +727,57 @@ impl Shared {
         self.flush(0, SLOTS_AT)
     }
 
+    /// After a publication of `total` bytes: gives back what is too much, where there may be some, and wipes
+    /// secrets that nobody reads any more.
+    #[inline]
+    pub(super) fn tidy_up(&self, total: u64, version: u64, kept: &mut Kept) {
+        let now = keep(total);
+        if now < kept.limit || kept.in_use || version.is_multiple_of(64) || self.is_marked() {
+            *kept = self.trim(total);
+        } else {
+            kept.limit = now;
+        }
+    }
+
     /// Gives back memory that slots have beyond what the newest value, of `total` bytes, lets them keep, and
     /// wipes secrets that nobody reads any more.
-    pub(super) fn trim(&self, total: u64) {
+    pub(super) fn trim(&self, total: u64) -> Kept {
         self.wipe_leftovers();
         let current = Current(self.current().load(Ordering::Relaxed));
+        let is_current = |slot: usize| current.version() > 0 && slot == current.slot();
+        let extent = |slot: usize| self.field(slot, Field::Extent).load(Ordering::Relaxed);
         let touched = self.touched();
         // Asking whether the owners of pins live costs a system call for each.
         let mut may_ask = current.version().is_multiple_of(16);
-        let mut kept = 0;
-        for slot in (0..touched).filter(|slot| *slot != current.slot() || current.version() == 0) {
-            let extent = self.field(slot, Field::Extent).load(Ordering::Relaxed);
-            if extent == 0 {
-                continue;
-            }
-            // One slot to write next, one that readers without a pin may still copy from.
-            let limit = if kept < 2 { keep(total) } else { 0 };
-            kept += 1;
-            if !self.is_kept(slot) && extent > limit && self.take_from_dead(slot, &mut may_ask) {
+        if touched > 3 && current.version().is_multiple_of(64) {
+            self.clear_dead_pins();
+        }
+        let mut kept = Kept { limit: keep(total), in_use: false };
+        let mut room = spare(total);
+        for slot in (0..touched).filter(|slot| !is_current(*slot)) {
+            let extent = extent(slot);
+            let limit = kept.limit.min(room) / BLOCK * BLOCK;
+            if extent <= limit {
+                room -= if protocol::is_pinned(self, slot) { 0 } else { extent };
+            } else if self.is_kept(slot) {
+                // Until a newer version has reached the disk.
+            } else if self.take_from_dead(slot, &mut may_ask) {
                 // Only less memory: that can't fail.
                 let _ = self.set_extent(slot, 0, limit);
+                room -= limit;
+            } else {
+                kept.in_use |= extent > kept.limit;
             }
         }
         if touched > 3 {
-            let extent = |slot: &usize| self.field(*slot, Field::Extent).load(Ordering::Relaxed);
-            let last = (0..touched).rev().find(|slot| extent(slot) > 0);
+            let last = (0..touched).rev().find(|slot| extent(*slot) > 0);
             self.word(TOUCHED_AT).store(last.map_or(0, |last| last as u64 + 1), Ordering::Relaxed);
         }
         if current.version().is_multiple_of(1024) {
             // Readers without a pin may have touched what was given back.
-            self.release_beyond_extents();
+            self.release_beyond_extents(self.word(SHRUNK_AT).load(Ordering::Relaxed));
         }
+        kept
     }
 
     /// Zeroes the bytes of a slot that was taken.
@@ -773,54 +807,79 @@ impl Shared {
             }
     }
 
+    fn is_secret(&self, slot: usize) -> bool {
+        self.field(slot, Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET != 0
+    }
+
     fn mark_secret(&self, slot: usize) {
         let flags = self.field(slot, Field::Flags);
         flags.store(flags.load(Ordering::Relaxed) | FLAG_SECRET, Ordering::Relaxed);
+        self.half(MARKED_AT).store(1, Ordering::Relaxed);
+    }
+
+    /// Whether there may be bytes to be wiped. A word of its own, beside `current`: so others need not look at
+    /// each slot's header.
+    #[inline]
+    fn is_marked(&self) -> bool {
+        self.half(MARKED_AT).load(Ordering::Relaxed) != 0
     }
 
     /// The slots with bytes that are to be wiped once nobody has them pinned.
     fn leftovers(&self) -> impl Iterator<Item = usize> {
         let current = Current(self.current().load(Ordering::Relaxed));
-        (0..self.touched()).filter(move |slot| {
-            (current.version() == 0 || *slot != current.slot())
-                && self.field(*slot, Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET != 0
-        })
+        let slots = if self.is_marked() { self.touched() } else { 0 };
+        (0..slots)
+            .filter(move |slot| (current.version() == 0 || *slot != current.slot()) && self.is_secret(*slot))
     }
 
     /// Wipes what is to be wiped, but for what a living reader has pinned: that one sees to it when it lets go.
     /// Only for who has the writers' lock.
     fn wipe_leftovers(&self) {
+        if !self.is_marked() {
+            return;
+        }
         let mut may_ask = true;
+        let mut all = true;
         let current = Current(self.current().load(Ordering::Relaxed));
         for slot in self.leftovers() {
             if self.is_kept(slot) && self.make_durable(current).is_err() {
                 // Wiped now, a loss of power would bring back what was there before this value.
-                continue;
-            }
-            if self.take_from_dead(slot, &mut may_ask) {
+                all = false;
+            } else if self.take_from_dead(slot, &mut may_ask) {
                 self.wipe(slot);
+            } else {
+                all = false;
             }
         }
+        if all {
+            self.half(MARKED_AT).store(0, Ordering::Relaxed);
+        }
     }
 
-    /// Marks a value that was taken, cleared or has expired as one to be wiped.
-    pub(super) fn forget(&self, replaced: Current) {
-        if replaced.version() > 0 && replaced.slot() < self.layout.slots {
+    /// Marks a version that is about to be replaced as one to be wiped, if it is secret or `wiped`. Its readers
+    /// either see the mark when they let go of their pins, or have let go for the writer to see: the fence of
+    /// the publication comes in between.
+    pub(super) fn mark_replaced(&self, replaced: Current, wiped: bool) {
+        let exists = replaced.version() > 0 && replaced.slot() < self.layout.slots;
+        if exists && (wiped || self.is_secret(replaced.slot())) {
             self.mark_secret(replaced.slot());
-            // Either its reader sees the mark when it lets go of its pin, or the pin is not seen any more.
-            fence(Ordering::SeqCst);
         }
     }
 
-    /// What a reader does when it has let go of its pin on a version (and a fence came after).
-    pub(super) fn let_go(&self, version: Current) {
-        if self.current().load(Ordering::Relaxed) == version.0
-            || self.field(version.slot(), Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET == 0
-        {
-            return;
+    /// What a reader does when it has let go of a pin (and a fence came after).
+    #[inline]
+    pub(super) fn let_go(&self) {
+        if self.is_marked() {
+            self.wipe_what_was_let_go();
         }
+    }
+
+    #[cold]
+    fn wipe_what_was_let_go(&self) {
         // The writer could not wipe it. Where another has the lock now, that one will.
-        if let Ok(true) = self.try_lock_writer() {
+        if self.leftovers().any(|slot| !protocol::is_pinned(self, slot))
+            && let Ok(true) = self.try_lock_writer()
+        {
             self.unlock_writer();
         }
     }
@@ -951,6 +1010,8 @@ impl Shared {
     /// For who has the writers' lock: clears up after a writer that died.
     pub(super) fn tidy(&self) {
         self.recover();
+        // After a loss of power this word may be older than the headers.
+        self.half(MARKED_AT).store(1, Ordering::Relaxed);
     }
 
     /// Bytes that have memory: what comes before the slots, and the slots' extents.
@@ -959,6 +1020,30 @@ impl Shared {
             .map(|slot| self.field(slot, Field::Extent).load(Ordering::Relaxed).min(self.layout.slot_size))
             .fold(SLOTS_AT as u64, u64::saturating_add)
     }
+}
+
+/// What a writer knows of the memory that slots have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept {
+    /// No slot that is free has more.
+    limit: u64,
+    /// One that has more is in use.
+    in_use: bool,
+}
+
+impl Kept {
+    /// For who does not know.
+    pub(super) fn unknown() -> Self {
+        Self { limit: u64::MAX, in_use: false }
+    }
+}
+
+/// How much memory slots other than the current one may have together, when the newest value has `total` bytes
+/// and the current slot what it may [`keep`] at the most: what is left of three times the value and 64 KiB, of
+/// which a page is the map's own. It lets two slots keep what a slot may: one to write next, and one that readers
+/// without a pin may still copy from. Pinned slots are not counted.
+fn spare(total: u64) -> u64 {
+    3 * total + (64 << 10) - BLOCK - SLOTS_AT as u64 - keep(total)
 }
 
 /// How much memory a slot may keep when the newest value has `total` bytes: rounding, and two pages more so

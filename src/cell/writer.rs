@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::protocol::{self, Current, Memory};
 use super::reader::Value;
-use super::shared::Shared;
+use super::shared::{Kept, Shared};
 use super::{Meta, layout};
 use crate::error::{Error, Result};
 use crate::steps::{self, Step};
@@ -19,12 +19,23 @@ use crate::sys;
 pub struct Writer {
     shared: Arc<Shared>,
     generation: u32,
+    /// Whether it published already: then it is likely to go on.
+    published: bool,
+    /// The slot that was taken for the next version.
+    taken: Option<usize>,
+    kept: Kept,
 }
 
 impl Writer {
     /// For who has the writers' lock.
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, generation: sys::fork_generation() }
+        Self {
+            shared,
+            generation: sys::fork_generation(),
+            published: false,
+            taken: None,
+            kept: Kept::unknown(),
+        }
     }
 
     /// Stores `bytes` as the next version, and gives its number.
@@ -177,7 +188,8 @@ impl Writer {
             ));
         }
         let total = length + name;
-        let (slot, version) = shared.prepare_slot(total as u64, length as u64)?;
+        let taken = self.taken.take();
+        let (slot, version) = shared.prepare_slot(total as u64, length as u64, taken)?;
         let replaced = self.current();
         // Whether the closure returns, fails or panics: the slot is no longer being written after.
         let mut finish = Finish { shared, slot, length, published: false };
@@ -185,14 +197,16 @@ impl Writer {
         fill(&mut buffer)?;
         buffer.zero_rest();
         shared.write_header(slot, version, length, meta, empty);
+        shared.mark_replaced(replaced, empty);
         shared.flush_slot(slot, version, total)?;
         finish.published = true;
-        protocol::publish(shared, slot, version);
-        if empty {
-            shared.forget(replaced);
+        let next = if self.published { shared.find_next(slot, replaced) } else { None };
+        self.published = true;
+        if protocol::publish_and_take(shared, slot, version, next) {
+            self.taken = next;
         }
         shared.flush_current(Current::new(version, slot))?;
-        shared.trim(total as u64);
+        shared.tidy_up(total as u64, version, &mut self.kept);
         Ok(version)
     }
 }
@@ -200,6 +214,7 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         if self.check_generation().is_ok() {
+            self.shared.trim_at_last();
             self.shared.unlock_writer();
         }
     }

@@ -1,8 +1,10 @@
 //! Copies between private memory and memory that other processes may be changing.
 //!
 //! For the language such a copy must be made of atomic accesses: with plain ones it would be a data race, even
-//! if the result were thrown away. Relaxed accesses compile to plain loads and stores of the machine. The
-//! bytes that come back may be a mix of several writes; whoever calls decides by other means whether they are.
+//! if the result were thrown away. Relaxed accesses compile to plain loads and stores of the machine, but to
+//! none that are wider than a word. On x86-64 with AVX long runs are therefore copied by instructions of our own
+//! (`wide`), which the language knows nothing of: to the machine, accesses that meet are no error. The bytes
+//! that come back may be a mix of several writes; whoever calls decides by other means whether they are.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
@@ -32,6 +34,10 @@ pub(crate) fn room_for(len: usize, subject: &Subject) -> Result<Zeroizing<Vec<u8
 /// `from` must be valid for reads of `to.len()` bytes while this runs, and all concurrent accesses to them in
 /// this process must be atomic.
 pub(crate) unsafe fn load(from: *const u8, to: &mut [u8]) {
+    // SAFETY: both ranges are `to.len()` bytes long, and the caller vouches for the shared one.
+    let done = unsafe { wide::copy(from, to.as_mut_ptr(), to.len()) };
+    let from = from.wrapping_add(done);
+    let to = &mut to[done..];
     // Bytes up to the first whole word of the shared side.
     let head = from.align_offset(WORD).min(to.len());
     let (first, rest) = to.split_at_mut(head);
@@ -62,6 +68,10 @@ pub(crate) unsafe fn load(from: *const u8, to: &mut [u8]) {
 /// `to` must be valid for writes of `from.len()` bytes while this runs, and all concurrent accesses to them in
 /// this process must be atomic.
 pub(crate) unsafe fn store(to: *mut u8, from: &[u8]) {
+    // SAFETY: both ranges are `from.len()` bytes long, and the caller vouches for the shared one.
+    let done = unsafe { wide::copy_past_caches(from.as_ptr(), to, from.len()) };
+    let to = to.wrapping_add(done);
+    let from = &from[done..];
     let head = to.cast_const().align_offset(WORD).min(from.len());
     let (first, rest) = from.split_at(head);
     let (words, last) = rest.as_chunks::<WORD>();
@@ -118,9 +128,145 @@ unsafe fn store_byte(at: *mut u8, byte: u8) {
     atomic.store(byte, Relaxed);
 }
 
+/// Copies by instructions of 32 bytes.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod wide {
+    use std::arch::{asm, is_x86_feature_detected};
+
+    /// What one turn of the loops copies.
+    const TURN: usize = 128;
+    /// What non-temporal stores need.
+    const ALIGNMENT: usize = 32;
+    /// From here on stores go to memory past the caches: more than a processor's own cache commonly holds, so
+    /// that most of it would be written back before anybody reads it. As in a C library's `memcpy`, this saves
+    /// that each line is first read from the memory that it is about to overwrite.
+    const PAST_CACHES: usize = 4 << 20;
+
+    /// Copies what whole turns can copy, and gives its length.
+    ///
+    /// # Safety
+    ///
+    /// Both ranges must be valid for `len` bytes and must not overlap; accesses by others only to the shared one.
+    #[inline]
+    pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> usize {
+        let count = len / TURN * TURN;
+        if count == 0 || !is_x86_feature_detected!("avx") {
+            return 0;
+        }
+        // SAFETY: reads and writes `count` bytes, more than none, of the two ranges; the processor has AVX.
+        unsafe {
+            asm!(
+                "2:",
+                "vmovdqu ymm0, [{from}]",
+                "vmovdqu ymm1, [{from} + 32]",
+                "vmovdqu ymm2, [{from} + 64]",
+                "vmovdqu ymm3, [{from} + 96]",
+                "vmovdqu [{to}], ymm0",
+                "vmovdqu [{to} + 32], ymm1",
+                "vmovdqu [{to} + 64], ymm2",
+                "vmovdqu [{to} + 96], ymm3",
+                "add {from}, 128",
+                "add {to}, 128",
+                "sub {rest}, 128",
+                "jnz 2b",
+                "vzeroupper",
+                from = inout(reg) from => _,
+                to = inout(reg) to => _,
+                rest = inout(reg) count => _,
+                // `vzeroupper` changes them all.
+                out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _,
+                out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _,
+                out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _,
+                out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _,
+                options(nostack),
+            );
+        }
+        count
+    }
+
+    /// [`copy`], long ones past the caches.
+    ///
+    /// # Safety
+    ///
+    /// As for [`copy`].
+    #[inline]
+    pub(super) unsafe fn copy_past_caches(from: *const u8, to: *mut u8, len: usize) -> usize {
+        if len < PAST_CACHES || to.align_offset(ALIGNMENT) != 0 || !is_x86_feature_detected!("avx") {
+            // SAFETY: what the caller vouches for.
+            return unsafe { copy(from, to, len) };
+        }
+        let count = len / TURN * TURN;
+        // SAFETY: as in `copy`; `to` is a multiple of 32. The fence at the end has these stores come before all
+        // later ones, as the language expects of stores.
+        unsafe {
+            asm!(
+                "2:",
+                "vmovdqu ymm0, [{from}]",
+                "vmovdqu ymm1, [{from} + 32]",
+                "vmovdqu ymm2, [{from} + 64]",
+                "vmovdqu ymm3, [{from} + 96]",
+                "vmovntdq [{to}], ymm0",
+                "vmovntdq [{to} + 32], ymm1",
+                "vmovntdq [{to} + 64], ymm2",
+                "vmovntdq [{to} + 96], ymm3",
+                "add {from}, 128",
+                "add {to}, 128",
+                "sub {rest}, 128",
+                "jnz 2b",
+                "sfence",
+                "vzeroupper",
+                from = inout(reg) from => _,
+                to = inout(reg) to => _,
+                rest = inout(reg) count => _,
+                // `vzeroupper` changes them all.
+                out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _,
+                out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _,
+                out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _,
+                out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _,
+                options(nostack),
+            );
+        }
+        count
+    }
+}
+
+/// Elsewhere words are copied.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+mod wide {
+    /// Copies nothing.
+    ///
+    /// # Safety
+    ///
+    /// None is needed.
+    pub(super) unsafe fn copy(_from: *const u8, _to: *mut u8, _len: usize) -> usize {
+        0
+    }
+
+    pub(super) use copy as copy_past_caches;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_copies_are_exact_at_every_alignment_and_length() {
+        let source: Vec<u8> = (0..=250).cycle().take((4 << 20) + 300).collect();
+        let mut room = vec![0u64; source.len() / 8 + 16];
+        let base = room.as_mut_ptr().cast::<u8>();
+        for start in [0, 1, 31, 32] {
+            for len in (0..300).chain([4096, (4 << 20) - 1, 4 << 20, (4 << 20) + 131]) {
+                // SAFETY: the room is longer than 33 + len bytes, and nobody else uses it.
+                unsafe { store(base.wrapping_add(start), &source[..len]) };
+                let mut back = vec![0; len];
+                // SAFETY: as above.
+                unsafe { load(base.wrapping_add(start), &mut back) };
+                assert!(back == source[..len], "{len} bytes at {start}");
+                // SAFETY: as above.
+                unsafe { zero(base, start + len + 1) };
+            }
+        }
+    }
 
     #[test]
     fn copies_are_exact_at_every_alignment_and_length() {

@@ -18,16 +18,16 @@ mod held;
 mod unix;
 #[cfg(unix)]
 pub(crate) use unix::{
-    Mapping, Section, collect_garbage, file_access, fork_generation, grow_file, has_no_length, list,
-    open_file, sleep_on, wake_all,
+    Mapping, Section, coarse_time, collect_garbage, file_access, fork_generation, grow_file, has_no_length,
+    list, open_file, sleep_on, wake_all,
 };
 
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
 pub(crate) use windows::{
-    Mapping, Section, collect_garbage, file_access, fork_generation, grow_file, has_no_length, list,
-    open_file, sleep_on, wake_all,
+    Mapping, Section, coarse_time, collect_garbage, file_access, fork_generation, grow_file, has_no_length,
+    list, open_file, sleep_on, wake_all,
 };
 
 #[cfg(all(unix, feature = "tokio"))]

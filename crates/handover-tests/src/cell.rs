@@ -355,7 +355,14 @@ impl Random {
 /// reads or may read, allows: by its own count, and by the system's for its file.
 #[track_caller]
 pub fn expect_memory(actor: &mut impl Obey, cell: u32, file: &Path, largest: u64) {
-    let bound = 3 * largest + (64 << 10);
+    expect_memory_beside(actor, cell, file, largest, 0);
+}
+
+/// The same where somebody has `pinned` bytes of an older version pinned: these and up to two pages come to it.
+#[track_caller]
+pub fn expect_memory_beside(actor: &mut impl Obey, cell: u32, file: &Path, largest: u64, pinned: u64) {
+    let beside = if pinned > 0 { pinned.next_multiple_of(4096) + 2 * 4096 } else { 0 };
+    let bound = 3 * largest + (64 << 10) + beside;
     let reserved = actor.info(cell).reserved;
     #[cfg(unix)]
     let blocks =

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use handover_tests::Stage;
-use handover_tests::cell::{CellCommand, OpenCell, UseCells, expect_memory};
+use handover_tests::cell::{CellCommand, OpenCell, UseCells, expect_memory, expect_memory_beside};
 #[cfg(target_os = "linux")]
 use handover_tests::cell::{End, Step};
 #[cfg(target_os = "linux")]
@@ -84,7 +84,7 @@ fn small_values_give_back_what_large_ones_took() {
     for length in [100_u64, 4 << 20, 1000, 4 << 20, 70_000, 2 << 20, 5000, 24] {
         writer.publish(cell, length as usize, 4);
         // The reader has the one that was before still pinned.
-        expect_memory(&mut writer, cell, &file, length.max(before));
+        expect_memory_beside(&mut writer, cell, &file, length, before);
         before = length;
         reader.on_cell(CellCommand::Load(reading));
     }
@@ -103,7 +103,7 @@ fn small_values_give_back_what_large_ones_took() {
     }
     reader.on_cell(CellCommand::Load(reading));
     writer.publish(cell, 100, 1);
-    expect_memory(&mut writer, cell, &file, 100);
+    expect_memory_beside(&mut writer, cell, &file, 100, 100);
 }
 
 /// Under a lease that never ends, too.

@@ -165,7 +165,9 @@ fn a_mark_that_comes_between_look_and_take_is_found_by_the_second_look() {
     reader.arm(&[(Step::ReaderBeforePin, 0, End::Stop)]);
     reader.start_cell(CellCommand::Hold(reading));
     reader.expect_stopped();
-    writer.publish(cell, 5000, 2);
+    // Under two leases: the second publication of one takes the slot of the third.
+    writer.publish(cell, 5000, 1);
+    writer.publish(cell, 5000, 1);
     writer.arm(&[(Step::WriterBeforeTake, 0, End::Stop)]);
     writer.start_cell(CellCommand::Publish { cell, length: 6000, times: 1 });
     writer.expect_stopped();

@@ -441,22 +441,18 @@ impl CellTest {
         let info = self.reading.info().unwrap();
         assert_eq!(info.version, self.version);
         assert_eq!(info.length, self.newest().as_ref().map(|(bytes, _)| bytes.len() as u64));
-        // The head, then three slots for the newest version, each with up to two pages more than it takes, and one for
-        // each version that was pinned when there was a chance to give memory back.
+        // In the words of the design; and each version that was pinned when there was a chance to give memory back
+        // has a slot, with up to two pages more than it takes.
         let slot = |version| self.total(version).next_multiple_of(4096) + 2 * 4096;
         let beside: u64 = self.beside.iter().map(|version| slot(*version)).sum();
         assert!(
-            info.reserved <= 16_384 + 3 * slot(self.version) + beside,
+            info.reserved <= 3 * self.total(self.version) + (64 << 10) + beside,
             "{} bytes reserved; version {} takes {}, and beside it are {:?}",
             info.reserved,
             self.version,
             self.total(self.version),
             self.beside
         );
-        // In the words of the design.
-        if self.beside.is_empty() {
-            assert!(info.reserved <= 3 * self.total(self.version) + (64 << 10));
-        }
     }
 }
 

@@ -14,7 +14,6 @@ use std::time::Duration;
 use rustix::fs::{FallocateFlags, MemfdFlags};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MlockFlags};
-#[cfg(feature = "tokio")]
 use rustix::thread::ClockId;
 use rustix::thread::{Timespec, futex};
 
@@ -209,4 +208,10 @@ pub(super) fn holders(files: &[FileId]) -> Option<Vec<Vec<u32>>> {
         pids.sort_unstable();
     }
     Some(found)
+}
+
+/// Nanoseconds since 1970-01-01 UTC, a few milliseconds late at the most: a fifth of the exact time's cost.
+pub(crate) fn coarse_time() -> u64 {
+    let time = rustix::time::clock_gettime(ClockId::RealtimeCoarse);
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }

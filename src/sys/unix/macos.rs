@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
 
@@ -182,4 +182,9 @@ pub(super) fn path_of(file: &File) -> Option<PathBuf> {
 /// macOS offers no way to ask who has a file open that needs no extra rights.
 pub(super) fn holders(_files: &[FileId]) -> Option<Vec<Vec<u32>>> {
     None
+}
+
+/// Nanoseconds since 1970-01-01 UTC.
+pub(crate) fn coarse_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }

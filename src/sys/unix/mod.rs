@@ -33,7 +33,7 @@ use self::names::NameHold;
 pub(crate) use self::names::{collect_garbage, list};
 #[cfg(feature = "tokio")]
 pub(crate) use self::os::sleep_on_any;
-pub(crate) use self::os::{sleep_on, wake_all};
+pub(crate) use self::os::{coarse_time, sleep_on, wake_all};
 use super::{Disposition, LockId, LockMode, Opened, Place, Request};
 use crate::error::{Error, Result, Subject};
 use crate::map::{Access, OpenMode};

@@ -28,6 +28,7 @@ use windows_sys::Win32::Foundation::{
 use windows_sys::Win32::System::SystemServices::MAXIMUM_ALLOWED;
 
 pub(crate) use self::file::{file_access, grow_file, has_no_length, open_file};
+pub(crate) use self::kernel::coarse_time;
 use self::kernel::{NewSection, Security, View};
 use self::lock::SectionLocks;
 #[cfg(feature = "tokio")]

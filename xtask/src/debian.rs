@@ -21,6 +21,21 @@ const RUSTC: &str = "/usr/bin/rustc";
 const RUSTDOC: &str = "/usr/bin/rustdoc";
 const CARGO_CLIPPY: &str = "/usr/bin/cargo-clippy";
 
+/// Debian's clippy is of another version than the one that judges style in the step `lints`, so here it is asked for
+/// what matters in any version.
+pub(crate) const LINTS: [&str; 10] = [
+    "--deny",
+    "warnings",
+    "--allow",
+    "clippy::pedantic",
+    "--allow",
+    "clippy::style",
+    "--allow",
+    "clippy::complexity",
+    "--allow",
+    "clippy::perf",
+];
+
 /// What the running cargo and its toolchain set, and another compiler must not see.
 pub(crate) const CLEARED: [&str; 6] = [
     "LD_LIBRARY_PATH",

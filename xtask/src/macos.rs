@@ -8,22 +8,9 @@ const TARGETS: [&str; 2] = ["aarch64-apple-darwin", "x86_64-apple-darwin"];
 
 const PACKAGES: &[debian::Package] = &[debian::COMPILER, debian::SOURCE, debian::CLIPPY];
 
-/// Debian's clippy is of another version than the one that judges style in the step `lints`, so here it is asked for
-/// what matters in any version.
-const LINTS: [&str; 8] = [
-    "--deny",
-    "warnings",
-    "--allow",
-    "clippy::pedantic",
-    "--allow",
-    "clippy::style",
-    "--allow",
-    "clippy::complexity",
-];
-
 pub(crate) fn check() -> Result<(), String> {
     let checked = ["clippy", "--workspace", "--exclude", "xtask", "--all-targets", "--all-features", "--"];
-    cargo(&[&checked[..], &LINTS].concat())
+    cargo(&[&checked[..], &debian::LINTS].concat())
 }
 
 /// Runs cargo for both targets.

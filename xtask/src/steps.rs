@@ -42,6 +42,9 @@ const WINDOWS_SETUP: Step = Step {
     run: windows::prepare,
 };
 
+const WINDOWS_LINTS: Step =
+    Step { name: "windows-lints", about: "cargo clippy for Windows, warnings denied", run: windows::lints };
+
 const WINDOWS_TESTS: Step =
     Step { name: "windows-tests", about: "cargo test for Windows, under Wine", run: windows::tests };
 
@@ -68,7 +71,7 @@ const CSHARP_WINDOWS: Step = Step {
 
 pub(crate) const CSHARP_ONLY: &[Step] = &[CSHARP, CSHARP_WINDOWS];
 
-pub(crate) const WINDOWS_ONLY: &[Step] = &[WINDOWS_SETUP, WINDOWS_TESTS, WINDOWS_DOCTESTS];
+pub(crate) const WINDOWS_ONLY: &[Step] = &[WINDOWS_SETUP, WINDOWS_LINTS, WINDOWS_TESTS, WINDOWS_DOCTESTS];
 
 pub(crate) const MACOS_ONLY: &[Step] = &[MACOS];
 
@@ -152,6 +155,7 @@ pub(crate) const TEST: &[Step] = &[
     COMMANDS,
     MACOS,
     WINDOWS_SETUP,
+    WINDOWS_LINTS,
     WINDOWS_TESTS,
     WINDOWS_DOCTESTS,
     CSHARP,

@@ -25,6 +25,7 @@ const WINE_SERVER: &str = "/usr/lib/wine/wineserver64";
 const PACKAGES: &[debian::Package] = &[
     debian::COMPILER,
     debian::SOURCE,
+    debian::CLIPPY,
     ("gcc-mingw-w64-x86-64", "/usr/bin/x86_64-w64-mingw32-gcc"),
     ("wine64", WINE),
 ];
@@ -71,6 +72,12 @@ pub(crate) fn prepare() -> Result<(), String> {
         Ok(_) => Ok(()),
         Err(missing) => missing.end("tests under Wine"),
     }
+}
+
+/// The step that checks types and lints.
+pub(crate) fn lints() -> Result<(), String> {
+    let checked = ["clippy", "--workspace", "--exclude", "xtask", "--all-targets", "--all-features", "--"];
+    cargo(&[&checked[..], &debian::LINTS].concat())
 }
 
 /// The step that runs the tests.

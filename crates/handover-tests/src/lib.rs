@@ -527,9 +527,13 @@ impl Actor {
             fn NtResumeProcess(process: *mut std::ffi::c_void) -> i32;
         }
         let handle = self.child.as_raw_handle();
-        // SAFETY: the handle is open as long as the child is borrowed.
-        let code =
-            if stop { unsafe { NtSuspendProcess(handle) } } else { unsafe { NtResumeProcess(handle) } };
+        let code = if stop {
+            // SAFETY: the handle is open as long as the child is borrowed.
+            unsafe { NtSuspendProcess(handle) }
+        } else {
+            // SAFETY: as above.
+            unsafe { NtResumeProcess(handle) }
+        };
         assert_eq!(code, 0);
         self.suspended.store(stop, std::sync::atomic::Ordering::Relaxed);
     }

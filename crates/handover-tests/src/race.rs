@@ -479,6 +479,8 @@ pub fn judge(notes: &Notes) -> Result<Tally, String> {
             round,
             certainly: if holds && event.held > 0 { (event.returned, event.held) } else { (0, 0) },
             possibly: match event.result {
+                // There the call that is to create a map opens the one that it finds, and closes it again.
+                Outcome::AlreadyExists if cfg!(windows) => (event.called, event.returned),
                 Outcome::NotFound | Outcome::AlreadyExists => (0, 0),
                 _ => (event.called, if event.closed > 0 { event.closed } else { died }),
             },

@@ -128,6 +128,11 @@ impl Notes {
         Ok(Self { path: path.to_owned(), base: view.as_ptr().cast_const().cast(), words, rounds })
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn word(&self, at: usize) -> &AtomicU64 {
         assert!(at < self.words);
         // SAFETY: within the mapping, which is never unmapped, and aligned as the mapping is; all accesses are
@@ -316,7 +321,7 @@ impl Worker {
 
     fn start(notes: &Notes, slot: usize, life: usize) -> io::Result<Self> {
         let mut command = std::process::Command::new(std::env::current_exe()?);
-        command.arg(WORKER).arg(&notes.path).args([slot, life].map(|number| number.to_string()));
+        command.arg(WORKER).arg(notes.path()).args([slot, life].map(|number| number.to_string()));
         command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
         command.spawn().map(Self)
     }

@@ -340,7 +340,7 @@ fn a_read_only_map_is_waited_on() {
     run(async {
         let options = in_directory(&directory);
         let writer = options.create::<u64>("looked at", 64).unwrap();
-        let only = MapperOptions::new().map(names_in(directory).rights(Rights::READ));
+        let only = MapperOptions::new().map(names_in(&directory).rights(Rights::READ));
         let reader = only.open::<u64>("looked at").unwrap();
         assert!(!reader.cell().unwrap().can_write());
         let mut changes = reader.changes();

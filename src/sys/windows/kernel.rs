@@ -38,7 +38,7 @@ use windows_sys::Win32::System::Threading::{
 };
 use windows_sys::Win32::System::WindowsProgramming::PUBLIC_OBJECT_BASIC_INFORMATION;
 
-use crate::map::Access;
+use crate::map::{Access, bytes};
 
 /// The size of a page on all processors that Rust's Windows targets have.
 pub(super) const PAGE: usize = 4096;
@@ -501,9 +501,22 @@ pub(super) fn is_committed(view: &View, at: usize, len: usize) -> bool {
     len == 0 || whole
 }
 
-/// Tells the system that the whole pages within `len` bytes from `at` of a view are not needed any more: they
-/// stay committed, and hold what they held, or zeroes, after.
+/// Wipes `len` bytes from `at` of a view that can be written, as far as they have memory, and tells the system that
+/// the whole pages among them are not needed any more: they stay committed, and are zero after.
 pub(super) fn discard(view: &View, at: usize, len: usize) {
+    let mut left = len;
+    for (first, size, state) in view.regions_from(at) {
+        let part = size.min(left);
+        if state == MEM_COMMIT {
+            // SAFETY: the range lies within the view, has memory, and can be written; shared memory is accessed
+            // with atomic operations only.
+            unsafe { bytes::zero(first, part) };
+        }
+        left -= part;
+        if left == 0 {
+            break;
+        }
+    }
     let first = at.next_multiple_of(PAGE);
     let end = (at + len) / PAGE * PAGE;
     if end > first {

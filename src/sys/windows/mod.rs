@@ -296,9 +296,8 @@ impl Section {
         }
     }
 
-    /// Lets the system drop what `len` bytes from `offset` of the map hold; what they read as after is not
-    /// defined. The pages stay taken, which is all the same to views that touch them: sections in memory can't
-    /// give a page back.
+    /// Wipes `len` bytes from `offset` of the map and lets the system drop their pages. The pages stay taken, which
+    /// is all the same to views that touch them: sections in memory can't give a page back.
     pub(crate) fn release(&self, offset: u64, len: u64) {
         if let Ok(Some((view, skip))) = self.part(offset, len) {
             kernel::discard(&view, skip, len as usize);

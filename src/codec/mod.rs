@@ -35,7 +35,8 @@ pub trait Codec<T> {
     fn decode(bytes: &[u8]) -> Result<T>;
 }
 
-/// JSON (RFC 8259), as `serde_json` and .NET's `System.Text.Json` write it. The default.
+/// JSON (RFC 8259), as `serde_json` and .NET's `System.Text.Json` write it. The default. A byte order mark before
+/// it is passed over.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
 
@@ -102,6 +103,8 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
     }
 
     fn decode(bytes: &[u8]) -> Result<T> {
+        // RFC 8259, section 8.1, leaves it to the reader. .NET's StreamWriter puts one there.
+        let bytes = bytes.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(bytes);
         serde_json::from_slice(bytes).map_err(|e| Error::Decode {
             codec: "JSON",
             // Its own text may quote the value.

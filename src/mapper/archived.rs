@@ -31,8 +31,7 @@ where
     /// ```
     /// use handover::MapperOptions;
     /// use handover::codec::Rkyv;
-    /// # use handover::MapOptions;
-    /// # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
+    /// # let dir = std::env::temp_dir().join(format!("handover-doc-archived-{}", std::process::id()));
     /// # std::fs::create_dir(&dir)?;
     ///
     /// #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -41,7 +40,9 @@ where
     ///     points: Vec<u32>,
     /// }
     ///
-    /// # let options = MapperOptions::new().map(MapOptions::new().directory(&dir));
+    /// # // SAFETY: no other thread runs.
+    /// # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };
+    /// # let options = MapperOptions::new();
     /// let mapper = options.create_as::<Scores, Rkyv>("scores", 1 << 20)?;
     /// mapper.set(&Scores { names: vec!["Ada".into()], points: vec![36] })?;
     /// let scores = mapper.get_archived()?.expect("it was stored");
@@ -66,10 +67,12 @@ where
     /// that uses archives where they lie, without a copy. Each version is checked once.
     ///
     /// ```
-    /// # use handover::{MapOptions, MapperOptions, codec::Rkyv};
-    /// # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
+    /// # use handover::{MapperOptions, codec::Rkyv};
+    /// # let dir = std::env::temp_dir().join(format!("handover-doc-trusted-{}", std::process::id()));
     /// # std::fs::create_dir(&dir)?;
-    /// # let options = MapperOptions::new().map(MapOptions::new().directory(&dir));
+    /// # // SAFETY: no other thread runs.
+    /// # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };
+    /// # let options = MapperOptions::new();
     /// let mapper = options.create_as::<Vec<u32>, Rkyv>("numbers", 1 << 20)?;
     /// mapper.set(&(1..=100).collect())?;
     /// // SAFETY: only this program can write to the map, through this library.

@@ -361,18 +361,21 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     /// and [`changed`](Changes::changed). Works on tokio and on every other runtime.
     ///
     /// It gives the newest version each time and says how many it skipped. One thread of the process waits for
-    /// all maps and tasks; it starts when it is first needed, and ends when it no longer is. On Linux it
-    /// sleeps; from the 128th map on, on a read-only map and on other systems it looks every few milliseconds.
+    /// all maps and tasks; it starts when it is first needed, and ends when it no longer is. On Linux and
+    /// Windows it sleeps; from the 128th map on (on Windows the 64th), on a read-only map and on macOS it looks
+    /// every few milliseconds.
     /// A publisher that dies between publishing and waking delays this by at most 100 ms.
     ///
     /// In the plain layout the first item is the error `Unsupported`.
     ///
     /// ```
-    /// # let dir = std::env::temp_dir().join(format!("handover-doc-{}", std::process::id()));
+    /// # let dir = std::env::temp_dir().join(format!("handover-doc-changes-{}", std::process::id()));
     /// # std::fs::create_dir(&dir)?;
-    /// # let options = handover::MapperOptions::new().map(handover::MapOptions::new().directory(&dir));
-    /// # let producer = options.create::<u32>("count", 64)?;
-    /// # let consumer = options.open::<u32>("count")?;
+    /// # // SAFETY: no other thread runs.
+    /// # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };
+    /// # let options = handover::MapperOptions::new();
+    /// # let producer = options.create::<u32>("counted", 64)?;
+    /// # let consumer = options.open::<u32>("counted")?;
     /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
     /// let writing = std::thread::spawn(move || {
     ///     for count in 1..=1000 {

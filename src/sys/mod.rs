@@ -5,7 +5,7 @@
 //! in `linux` and `macos`; `windows` stands on the kernel's own named sections.
 
 use std::path::Path;
-#[cfg(feature = "tokio")]
+#[cfg(any(windows, feature = "tokio"))]
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -123,8 +123,8 @@ pub(crate) fn poll<T>(
 }
 
 /// Sleeps while each word is what is expected of it, `limit` at most, by looking again after 50 µs and then ever
-/// less often, down to every 2 ms. For systems that can't sleep on several words.
-#[cfg(feature = "tokio")]
+/// less often, down to every 2 ms. For systems that can't sleep on several words, or not on as many.
+#[cfg(any(windows, feature = "tokio"))]
 pub(crate) fn poll_any(words: &[(&AtomicU32, u32)], limit: Duration) {
     let start = Instant::now();
     let mut pause = Duration::from_micros(50);

@@ -1,13 +1,15 @@
 //! The steps that tasks consist of.
 //!
-//! A step either passes or says in one line why it did not. What a tool prints goes straight to the terminal.
+//! A step either passes or says in one line why it did not; a few can be skipped where a machine lacks what they need.
+//! What a tool prints goes straight to the terminal.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::{commands, dependencies, portability, toolchain};
+use crate::{commands, csharp, dependencies, macos, portability, toolchain, windows};
 
 /// One thing to check.
 pub(crate) struct Step {
@@ -33,6 +35,45 @@ const MODEL: Step = Step {
         )
     },
 };
+
+const WINDOWS_SETUP: Step = Step {
+    name: "windows-setup",
+    about: "what building for Windows and running under Wine needs",
+    run: windows::prepare,
+};
+
+const WINDOWS_LINTS: Step =
+    Step { name: "windows-lints", about: "cargo clippy for Windows, warnings denied", run: windows::lints };
+
+const WINDOWS_TESTS: Step =
+    Step { name: "windows-tests", about: "cargo test for Windows, under Wine", run: windows::tests };
+
+const WINDOWS_DOCTESTS: Step = Step {
+    name: "windows-doctests",
+    about: "the documentation's examples for Windows, under Wine",
+    run: windows::doctests,
+};
+
+const MACOS: Step = Step {
+    name: "macos",
+    about: "cargo clippy for macOS, warnings denied; nothing is run",
+    run: macos::check,
+};
+
+const CSHARP: Step =
+    Step { name: "csharp", about: "values go between C# and Rust programs in files", run: csharp::linux };
+
+const CSHARP_WINDOWS: Step = Step {
+    name: "csharp-windows",
+    about: "values go between C# and Rust programs by name, under Wine",
+    run: csharp::wine,
+};
+
+pub(crate) const CSHARP_ONLY: &[Step] = &[CSHARP, CSHARP_WINDOWS];
+
+pub(crate) const WINDOWS_ONLY: &[Step] = &[WINDOWS_SETUP, WINDOWS_LINTS, WINDOWS_TESTS, WINDOWS_DOCTESTS];
+
+pub(crate) const MACOS_ONLY: &[Step] = &[MACOS];
 
 pub(crate) const README: &[Step] = &[COMMANDS];
 
@@ -112,7 +153,34 @@ pub(crate) const TEST: &[Step] = &[
         run: || cargo(&["test", "--workspace", "--doc", "--all-features"], &[]),
     },
     COMMANDS,
+    MACOS,
+    WINDOWS_SETUP,
+    WINDOWS_LINTS,
+    WINDOWS_TESTS,
+    WINDOWS_DOCTESTS,
+    CSHARP,
+    CSHARP_WINDOWS,
 ];
+
+/// Whether a step that is skipped is one that failed.
+pub(crate) static NO_SKIP: AtomicBool = AtomicBool::new(false);
+
+static SKIPPED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// How a step ends that can't be taken on this machine.
+pub(crate) fn skip(why: &str) -> Result<(), String> {
+    if NO_SKIP.load(Ordering::Relaxed) {
+        return Err(format!("{why}; and nothing may be skipped here"));
+    }
+    SKIPPED.lock().unwrap_or_else(PoisonError::into_inner).push(why.to_owned());
+    Ok(())
+}
+
+/// Why steps were skipped since this was last asked.
+pub(crate) fn skipped() -> Option<String> {
+    let reasons = std::mem::take(&mut *SKIPPED.lock().unwrap_or_else(PoisonError::into_inner));
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
 
 /// The workspace's root: as cargo says at run time, because two clones may share one folder for build results.
 pub(crate) fn root() -> &'static Path {

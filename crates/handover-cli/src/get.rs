@@ -71,7 +71,9 @@ fn check_json(found: &Stored) -> Result<(), Failure> {
 
 /// The part of a JSON value at `pointer` (RFC 6901): text without its quotes, everything else as JSON.
 fn part(value: &Value, pointer: &str) -> Result<Value, Failure> {
-    let mut json: Json = serde_json::from_slice(value).map_err(|e| {
+    // As the library's codec does, a byte order mark is passed over.
+    let text = value.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(value);
+    let mut json: Json = serde_json::from_slice(text).map_err(|e| {
         // The error's own text could quote the value.
         Failure::other(format!(
             "the value is not JSON (line {} column {}), so that --pointer has no meaning; get it without",

@@ -57,18 +57,21 @@ pub(crate) fn stat(args: &StatArgs) -> Outcome {
             Row::new(&map, store::peek(&map, args.place.owner))
         }
         // The system does not list names; what the map itself says is still known.
-        Err(e) if e.kind() == ErrorKind::Unsupported => Row {
-            name,
-            scope,
-            look: Look::UNKNOWN,
-            capacity,
-            reserved: None,
-            path: None,
-            owner: None,
-            mode: None,
-            holders: None,
-            created: None,
-        },
+        Err(e) if e.kind() == ErrorKind::Unsupported => {
+            let look = store::peek_unlisted(&name, scope);
+            Row {
+                name,
+                scope,
+                capacity: look.cell.as_ref().map_or(capacity, |cell| cell.capacity),
+                look,
+                reserved: None,
+                path: None,
+                owner: None,
+                mode: None,
+                holders: None,
+                created: None,
+            }
+        }
         Err(e) => return Err(e.into()),
     };
     if args.json {

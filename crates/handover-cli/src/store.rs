@@ -531,16 +531,24 @@ pub(crate) fn peek(map: &MapInfo, owner: Option<u32>) -> Look {
     if map.allocated < map.capacity.min(CELL_LEAST) {
         return Look::UNKNOWN;
     }
-    let place = Place { global: map.scope == Scope::Global, owner };
-    // It can be gone by now, as any map at any moment.
+    peek_at(&map.name, &Place { global: map.scope == Scope::Global, owner }, map.allocated >= map.capacity)
+}
+
+/// What a look at a map tells that can be opened but is in no list.
+pub(crate) fn peek_unlisted(name: &str, scope: Scope) -> Look {
+    peek_at(name, &Place { global: scope == Scope::Global, owner: None }, true)
+}
+
+fn peek_at(name: &str, place: &Place, has_all_memory: bool) -> Look {
     let look = |opened: MemoryMappedFile| -> Result<Look> {
         if head(&opened)?.starts_with(CELL_MAGIC) {
             return Ok(look_at_cell(opened));
         }
-        let content = if map.allocated < map.capacity { Content::Unknown } else { measure(&opened)? };
+        let content = if has_all_memory { measure(&opened)? } else { Content::Unknown };
         Ok(Look { layout: Some("plain"), content, cell: None })
     };
-    options(&place).access(Access::Read).open_existing(&map.name).and_then(look).unwrap_or(Look::UNKNOWN)
+    // It can be gone by now, as any map at any moment.
+    options(place).access(Access::Read).open_existing(name).and_then(look).unwrap_or(Look::UNKNOWN)
 }
 
 fn look_at_cell(map: MemoryMappedFile) -> Look {

@@ -1,7 +1,5 @@
 //! `get --wait` is started before anything is there, and gets the first value.
 
-#![cfg(unix)]
-
 mod world;
 
 use std::process::Stdio;
@@ -28,7 +26,7 @@ fn before_the_producer() {
 #[test]
 fn before_the_first_value() {
     let world = World::new();
-    let map = handover::MapOptions::new().directory(world.names());
+    let map = world.names_options();
     let _empty = handover::CellOptions::new().create_named("x", 100, &map).unwrap();
     let consumer = waiting(&world, &["x"]);
     let _producer = world.hold(&["x", "1"]);
@@ -38,7 +36,7 @@ fn before_the_first_value() {
 #[test]
 fn before_the_first_value_of_a_plain_map() {
     let world = World::new();
-    let _empty = handover::MapOptions::new().directory(world.names()).create_new("x", 100).unwrap();
+    let _empty = world.names_options().create_new("x", 100).unwrap();
     let consumer = waiting(&world, &["x", "--plain"]);
     let _producer = world.hold(&["x", "1", "--plain"]);
     assert_eq!(consumer.end().text(), "1");

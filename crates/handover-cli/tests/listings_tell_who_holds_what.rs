@@ -1,13 +1,12 @@
 //! `ls` and `stat`: names, scopes, sizes, owners, holders and age.
 
-#![cfg(unix)]
-
 mod world;
 
 use serde_json::json;
 use world::World;
 
 #[test]
+#[cfg(unix)]
 fn json_has_every_field() {
     let world = World::new();
     let producer = world.hold(&["x", r#"{"Bearer":"b"}"#, "--capacity", "8K"]);
@@ -47,12 +46,14 @@ fn json_has_every_field() {
 }
 
 #[test]
+#[cfg(unix)]
 fn nothing_held_is_an_empty_array() {
     let world = World::new();
     assert_eq!(world.run(&["ls", "--json"]).json(), json!([]));
 }
 
 #[test]
+#[cfg(unix)]
 fn text_for_programs_is_fifteen_columns_between_tabs() {
     let world = World::new();
     let _producer = world.hold(&["a name with spaces", "123", "--capacity", "4K"]);
@@ -66,6 +67,7 @@ fn text_for_programs_is_fifteen_columns_between_tabs() {
 }
 
 #[test]
+#[cfg(unix)]
 fn names_stay_on_one_line() {
     let world = World::new();
     let _producer = world.hold(&["a\nb\tc\u{1b}[31m", "1"]);
@@ -89,15 +91,18 @@ fn sizes_are_right_around_the_edges() {
         let arguments = ["x", "-", "--text", "--plain", "--capacity", &capacity.to_string()];
         let _producer = world.hold_with(&arguments, value.as_bytes());
         let stat = world.run(&["stat", "x", "--json"]).json();
-        assert_eq!((&stat["used"], &stat["capacity"]), (&json!(size), &json!(capacity)));
+        // A section of Windows has whole pages.
+        let found = if cfg!(windows) { u64::next_multiple_of(capacity, 4096) } else { capacity };
+        assert_eq!((&stat["used"], &stat["capacity"]), (&json!(size), &json!(found)));
         assert_eq!(stat["layout"], "plain");
     }
 }
 
 #[test]
+#[cfg(unix)]
 fn maps_without_a_value_say_so() {
     let world = World::new();
-    let options = handover::MapOptions::new().directory(world.names());
+    let options = world.names_options();
     let _empty = options.create_new("empty", 100_000).unwrap();
     let half = options.create_new("half", 100_000).unwrap();
     half.create_view_accessor(0, 0).unwrap().write(0, 0xFFu8).unwrap();
@@ -107,9 +112,10 @@ fn maps_without_a_value_say_so() {
 }
 
 #[test]
+#[cfg(unix)]
 fn a_look_takes_no_memory_for_pages_nobody_wrote() {
     let world = World::new();
-    let options = handover::MapOptions::new().directory(world.names()).delay_allocate_pages(true);
+    let options = world.names_options().delay_allocate_pages(true);
     let _sparse = options.create_new("sparse", 1 << 40).unwrap();
     let before = world.run(&["ls", "--json"]).json();
     let after = world.run(&["stat", "sparse", "--json"]).json();
@@ -126,9 +132,12 @@ fn what_a_cell_tells() {
     let fields = (&stat["version"], &stat["codec"], &stat["type"], &stat["has_writer"], &stat["readers"]);
     assert_eq!(fields, (&json!(2), &json!("text"), &json!(null), &json!(true), &json!(0)));
     let time = |field: &str| stat[field].as_str().unwrap()[..19].to_owned();
-    assert!(time("created") <= time("written") && time("written") < time("expires"), "{stat}");
+    assert!(time("written") < time("expires"), "{stat}");
+    if cfg!(unix) {
+        assert!(time("created") <= time("written"), "{stat}");
+    }
 
-    let map = handover::MapOptions::new().directory(world.names());
+    let map = world.names_options();
     let options = handover::MapperOptions::new().map(map).named::<handover::Auth>();
     let program: handover::MemoryMapper<handover::Auth> = options.open("x").unwrap();
     program.set(&handover::Auth::new("b")).unwrap();
@@ -150,13 +159,14 @@ fn what_a_cell_tells() {
 fn a_map_that_nobody_writes_to_any_more_says_so() {
     let world = World::new();
     let producer = world.hold(&["x", "1"]);
-    let _holder = handover::MapOptions::new().directory(world.names()).open_existing("x").unwrap();
+    let _holder = world.names_options().open_existing("x").unwrap();
     producer.kill();
     let stat = world.run(&["stat", "x", "--json"]).json();
     assert_eq!((&stat["has_writer"], &stat["state"]), (&json!(false), &json!("value")));
 }
 
 #[test]
+#[cfg(unix)]
 fn a_look_changes_nothing() {
     let world = World::new();
     let _producer = world.hold(&["x", "1"]);

@@ -1,12 +1,11 @@
 //! A name is there while `put` runs and gone when it has ended, however it ended.
 
-#![cfg(unix)]
-
 mod world;
 
 use world::World;
 
 #[test]
+#[cfg(unix)]
 fn by_signals_to_stop() {
     let world = World::new();
     for signal in ["TERM", "INT", "HUP"] {
@@ -29,6 +28,7 @@ fn by_time() {
 }
 
 #[test]
+#[cfg(unix)]
 fn a_signal_ends_a_hold_by_time_too() {
     let world = World::new();
     let producer = world.hold(&["x", "1", "--for", "1h"]);
@@ -38,6 +38,7 @@ fn a_signal_ends_a_hold_by_time_too() {
 }
 
 #[test]
+#[cfg(unix)]
 fn by_kill_and_gc_removes_what_is_left() {
     let world = World::new();
     let kept = world.hold(&["kept", "1"]);
@@ -58,18 +59,22 @@ fn by_kill_and_gc_removes_what_is_left() {
 #[test]
 fn by_the_end_of_a_command_whose_code_it_hands_on() {
     let world = World::new();
-    let handover = env!("CARGO_BIN_EXE_handover");
-    let script = format!("'{handover}' get x --pointer /Bearer; exit 7");
-    let ran = world.run(&["put", "x", r#"{"Bearer":"b"}"#, "--", "sh", "-c", &script]).expect(7);
+    let script = world::script(&["get x --pointer /Bearer"], 7);
+    let put = ["put", "x", r#"{"Bearer":"b"}"#, "--"].map(str::to_owned);
+    let ran = world.run(&[&put[..], &script].concat()).expect(7);
     assert_eq!(ran.stdout, b"b", "the name is there while the command runs");
     world.run(&["get", "x"]).expect(3);
-    world.run(&["put", "x", "1", "--", "true"]).expect(0);
-    let ran = world.run(&["put", "x", "1", "--", "sh", "-c", "kill -9 $$"]).expect(1);
-    assert!(ran.stderr.contains("signal"), "{}", ran.stderr);
+    world.run(&[&put[..], &world::script(&[], 0)].concat()).expect(0);
+    #[cfg(unix)]
+    {
+        let ran = world.run(&["put", "x", "1", "--", "sh", "-c", "kill -9 $$"]).expect(1);
+        assert!(ran.stderr.contains("signal"), "{}", ran.stderr);
+    }
     assert!(world.files().is_empty());
 }
 
 #[test]
+#[cfg(unix)]
 fn a_signal_lets_the_command_end_first() {
     let world = World::new();
     let script = "echo ready >&2; read line; exit 9";
@@ -85,6 +90,7 @@ fn a_signal_lets_the_command_end_first() {
 }
 
 #[test]
+#[cfg(unix)]
 fn a_second_signal_kills_the_command() {
     let world = World::new();
     let mut command = world.command(&["put", "x", "1", "--", "sh", "-c", "echo ready >&2; exec sleep 1000"]);
@@ -98,6 +104,7 @@ fn a_second_signal_kills_the_command() {
 }
 
 #[test]
+#[cfg(unix)]
 fn a_signal_ends_a_put_that_still_reads_its_value() {
     let world = World::new();
     let mut command = world.command(&["put", "x", "-"]);

@@ -1,8 +1,6 @@
 //! A value is seen by who gets it, and nowhere else: not in listings, not in talk, not in the arguments or
 //! the environment of processes.
 
-#![cfg(unix)]
-
 mod world;
 
 use world::World;
@@ -31,8 +29,7 @@ fn not_in_listings_nor_in_talk() {
         assert!(!seen.contains(SECRET) && !seen.contains("Bearer"), "{arguments:?}: {seen}");
     }
     assert!(!producer.said.contains(SECRET), "{}", producer.said);
-    producer.signal("TERM");
-    assert!(!producer.end().stderr.contains(SECRET));
+    assert!(!producer.stop().stderr.contains(SECRET));
 }
 
 #[test]
@@ -48,6 +45,7 @@ fn not_in_messages_about_values_that_are_refused() {
 }
 
 #[test]
+#[cfg(unix)] // It looks into the files of names.
 fn not_in_memory_once_it_is_taken_or_replaced() {
     let world = World::new();
     let has_secret = |file: &std::path::PathBuf| {

@@ -1,7 +1,5 @@
 //! The demo succeeds, alone and beside others, and leaves nothing behind.
 
-#![cfg(unix)]
-
 mod world;
 
 use std::process::Stdio;
@@ -42,6 +40,7 @@ fn several_at_once() {
 }
 
 #[test]
+#[cfg(unix)]
 fn a_demo_that_can_not_hold_fails() {
     let world = World::new();
     let mut command = world.command(&["demo"]);
@@ -53,12 +52,19 @@ fn a_demo_that_can_not_hold_fails() {
 #[test]
 fn a_demo_that_is_killed_leaves_no_process_and_no_name() {
     let world = World::new();
-    for _ in 0..10 {
+    // There it is always the same moment, after which the consumer waits for ten seconds.
+    let rounds = if cfg!(windows) { 1 } else { 10 };
+    for _ in 0..rounds {
         let mut demo = Running::start(world.command(&["demo"]).stdout(Stdio::piped()));
         // As soon as it has said anything; the rest of it is cut off at a random point.
         let mut out = std::io::BufReader::new(demo.child.stdout.take().unwrap());
         let mut line = String::new();
         std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        // Windows starts a process in two steps, and one that is killed between them leaves the other for ever before
+        // its first instruction: there it is cut off when both are there.
+        while cfg!(windows) && !line.contains("opened the name and read the token") {
+            assert_ne!(std::io::BufRead::read_line(&mut out, &mut line).unwrap(), 0, "{line}");
+        }
         demo.child.kill().unwrap();
         // Its children have its standard error: it ends when all of them have.
         demo.end();

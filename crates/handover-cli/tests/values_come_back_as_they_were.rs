@@ -1,7 +1,5 @@
 //! What `put` stored, `get` prints, byte for byte.
 
-#![cfg(unix)]
-
 mod world;
 
 use world::World;
@@ -97,7 +95,9 @@ fn a_file_keeps_its_value_and_returns_at_once() {
     assert_eq!(world.run(&["get", "--path", path]).text(), "4");
     world.run(&["put", "--path", path, "5", "--sync"]).expect(0);
     assert_eq!(world.run(&["get", "--path", path, "--version"]).text(), "3\n");
-    assert!(world.run(&["ls"]).text().is_empty(), "a file has no name");
+    if cfg!(unix) {
+        assert!(world.run(&["ls"]).text().is_empty(), "a file has no name");
+    }
 }
 
 #[test]
@@ -132,8 +132,9 @@ fn a_pointer_leads_to_a_part() {
 fn what_is_stored_is_the_plain_layout() {
     let world = World::new();
     let _producer = world.hold(&["x", r#"{"Bearer":"b"}"#, "--plain", "--capacity", "100"]);
-    let map = handover::MapOptions::new().directory(world.names()).open_existing("x").unwrap();
-    assert_eq!(map.capacity(), 100);
+    let map = world.names_options().open_existing("x").unwrap();
+    // A section of Windows has whole pages.
+    assert_eq!(map.capacity(), if cfg!(windows) { 4096 } else { 100 });
     let mut bytes = [9u8; 100];
     map.create_view_accessor(0, 0).unwrap().read_array(0, &mut bytes).unwrap();
     assert_eq!(&bytes[..14], br#"{"Bearer":"b"}"#);
@@ -144,7 +145,7 @@ fn what_is_stored_is_the_plain_layout() {
 fn what_is_stored_is_a_cell_that_says_what_it_is() {
     use handover::codec::{Bytes, Json, Text};
     let world = World::new();
-    let options = handover::MapperOptions::new().map(handover::MapOptions::new().directory(world.names()));
+    let options = handover::MapperOptions::new().map(world.names_options());
     let json = world.hold(&["json", "[1,2]"]);
     assert_eq!(options.open_as::<Vec<u8>, Json>("json").unwrap().read().unwrap(), [1, 2]);
     let wrong = options.open_as::<String, Text>("json").unwrap().read().unwrap_err();
@@ -165,5 +166,6 @@ fn a_large_capacity_takes_no_memory() {
     let _producer = world.hold(&["x", "1", "--capacity", "64G"]);
     let stat = world.run(&["stat", "x", "--json"]).json();
     assert_eq!(stat["capacity"], 64u64 << 30);
-    assert!(stat["reserved"].as_u64().unwrap() < 100_000, "{stat}");
+    // Windows does not tell.
+    assert!(cfg!(windows) || stat["reserved"].as_u64().unwrap() < 100_000, "{stat}");
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use world::World;
 
+#[cfg(unix)]
 const SECRET: &str = "s3cr3t-v4lue";
 
+#[cfg(unix)]
 fn has_secret(world: &World) -> bool {
     let in_file = |file: &std::path::PathBuf| {
         let bytes = std::fs::read(file).unwrap();
@@ -17,6 +19,7 @@ fn has_secret(world: &World) -> bool {
 }
 
 #[test]
+#[cfg(unix)] // It looks into the files of names.
 fn the_value_and_its_bytes_and_not_the_name() {
     let world = World::new();
     let mut producer = world.hold(&["x", SECRET, "--text", "--ttl", "1s"]);
@@ -32,9 +35,10 @@ fn the_value_and_its_bytes_and_not_the_name() {
 #[test]
 fn while_a_command_runs() {
     let world = World::new();
-    let handover = env!("CARGO_BIN_EXE_handover");
-    let script = format!("sleep 1; '{handover}' stat x");
-    let text = world.run(&["put", "x", "1", "--ttl", "200ms", "--", "sh", "-c", &script]).text();
+    // Another map that is held for a while, to pass the time.
+    let script = world::script(&["put other 1 --for 1s", "stat x"], 0);
+    let put = ["put", "x", "1", "--ttl", "200ms", "--"].map(str::to_owned);
+    let text = world.run(&[&put[..], &script].concat()).text();
     assert!(text.contains("state\tempty\n"), "{text}");
 }
 
@@ -42,7 +46,7 @@ fn while_a_command_runs() {
 fn though_its_producer_was_killed() {
     let world = World::new();
     let producer = world.hold(&["x", "1", "--ttl", "500ms"]);
-    let _holder = handover::MapOptions::new().directory(world.names()).open_existing("x").unwrap();
+    let _holder = world.names_options().open_existing("x").unwrap();
     producer.kill();
     std::thread::sleep(Duration::from_millis(600));
     world.run(&["get", "x"]).expect(5);

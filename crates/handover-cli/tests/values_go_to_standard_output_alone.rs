@@ -1,8 +1,6 @@
 //! Standard output carries what was asked for and nothing else; talk goes to standard error; nobody
 //! reading is not an error.
 
-#![cfg(unix)]
-
 mod world;
 
 use std::io::Read;
@@ -15,8 +13,7 @@ fn put_talks_on_standard_error_only() {
     let world = World::new();
     let producer = world.hold(&["x", "1"]);
     assert!(producer.said.starts_with("holding map 'x' in scope user until Ctrl-C"), "{}", producer.said);
-    producer.signal("TERM");
-    let ran = producer.end().expect(0);
+    let ran = producer.stop();
     assert!(ran.stdout.is_empty());
 }
 
@@ -33,7 +30,7 @@ fn failures_talk_on_standard_error_only() {
         let ran = world.run(arguments);
         assert!(ran.stdout.is_empty() && ran.stderr.starts_with("handover: "), "{ran:?}");
     }
-    let ran = world.run(&["ls"]).expect(0);
+    let ran = world.run(&["ls"]).expect(u8::from(cfg!(windows)).into());
     assert!(ran.stdout.is_empty() && !ran.stderr.is_empty(), "{ran:?}");
     let ran = world.run(&["gc"]).expect(0);
     assert!(ran.stdout.is_empty() && !ran.stderr.is_empty(), "{ran:?}");
@@ -86,6 +83,9 @@ fn nobody_reading_at_all_is_no_error() {
         drop(reader);
         let running = Running::start(world.command(arguments).stdout(writer));
         let ran = running.end();
+        if cfg!(windows) && arguments[0] == "ls" {
+            continue;
+        }
         assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.stderr);
         assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
     }
@@ -96,6 +96,7 @@ fn talk_that_nobody_reads_is_no_error() {
     let world = World::new();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let mut command = world.command(&["put", "x", "1", "--", "true"]);
+    let put = ["put", "x", "1", "--"].map(str::to_owned);
+    let mut command = world.command(&[&put[..], &world::script(&[], 0)].concat());
     assert_eq!(command.stderr(writer).status().unwrap().code(), Some(0));
 }

@@ -77,6 +77,7 @@ fn two_watchers_do_not_wait_for_each_other() {
 }
 
 #[test]
+#[cfg(unix)]
 fn a_watcher_that_was_stopped_says_what_it_missed() {
     let world = World::new();
     let _producer = world.hold(&["x", "1"]);

@@ -58,7 +58,7 @@ impl OpenCell {
 /// What to do when a step is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
-    /// Stop (SIGSTOP) and go on when told to (SIGCONT).
+    /// Stop (SIGSTOP) and go on when told to (SIGCONT). Only on Linux: elsewhere nobody can tell when.
     Stop,
     /// Die (SIGKILL).
     Die,
@@ -232,6 +232,21 @@ impl Board {
     }
 
     /// Opens it in another process.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file.
+    #[cfg(not(target_os = "linux"))]
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = std::fs::File::options().read(true).write(true).open(path)?;
+        let map = handover::MemoryMappedFile::from_file(file, 0)?;
+        // Never dropped, so that the memory stays where it is.
+        let view = Box::leak(Box::new(map.create_view_accessor(0, 0)?));
+        Ok(Self { base: view.as_ptr().cast_const().cast(), path: path.to_owned() })
+    }
+
+    /// Opens it in another process.
+    #[cfg(target_os = "linux")]
     pub fn open(path: &Path) -> io::Result<Self> {
         use std::os::fd::AsRawFd;
         let file = std::fs::File::options().read(true).write(true).open(path)?;
@@ -346,18 +361,38 @@ pub fn expect_memory(actor: &mut impl Obey, cell: u32, file: &Path, largest: u64
 /// The same where somebody has `pinned` bytes of an older version pinned: these and up to two pages come to it.
 #[track_caller]
 pub fn expect_memory_beside(actor: &mut impl Obey, cell: u32, file: &Path, largest: u64, pinned: u64) {
-    use std::os::unix::fs::MetadataExt;
     let beside = if pinned > 0 { pinned.next_multiple_of(4096) + 2 * 4096 } else { 0 };
     let bound = 3 * largest + (64 << 10) + beside;
     let reserved = actor.info(cell).reserved;
-    let blocks = std::fs::metadata(file).expect("the map's file").blocks() * 512;
+    #[cfg(unix)]
+    let blocks =
+        std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(file).expect("the map's file")) * 512;
+    // A name has no file there.
+    #[cfg(not(unix))]
+    let (blocks, _) = (0, file);
     assert!(
         reserved <= bound && blocks <= bound,
         "{reserved} reserved, {blocks} in the file, {bound} allowed"
     );
 }
 
-/// Whether these bytes are anywhere in a file.
+/// Whether these bytes are anywhere in a map: the one named "cell", because names have no files here.
+#[cfg(windows)]
+pub fn file_contains(_: &Path, bytes: &[u8]) -> bool {
+    let map = handover::MemoryMappedFile::open_existing("cell").expect("a map named \"cell\"");
+    let mut all = Vec::new();
+    let mut stream = map.create_view_stream(0, 0).expect("a view");
+    std::io::Read::read_to_end(&mut stream, &mut all).expect("read the map");
+    // Most of it is zeroes; pages with something in them that lie beside each other are one piece.
+    let pages: Vec<&[u8]> = all.chunks(4096).collect();
+    pages
+        .split(|page| **page == [0; 4096][..page.len()])
+        .map(<[&[u8]]>::concat)
+        .any(|piece| piece.windows(bytes.len()).any(|window| window == bytes))
+}
+
+/// Whether these bytes are anywhere in a map's file.
+#[cfg(target_os = "linux")]
 pub fn file_contains(file: &Path, bytes: &[u8]) -> bool {
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::FileExt;
@@ -489,24 +524,32 @@ impl<T: Obey> UseCells for T {}
 
 impl Actor {
     /// Waits until it has stopped itself.
+    #[cfg(target_os = "linux")]
     #[track_caller]
     pub fn expect_stopped(&self) {
         let ended = self.wait_change(libc::WSTOPPED | libc::WEXITED);
         assert_eq!(ended, libc::CLD_STOPPED, "the actor ended and should have stopped");
     }
 
+    /// Waits until it stands still at a step; one that was stopped does.
+    #[cfg(windows)]
+    #[track_caller]
+    pub fn expect_stopped(&self) {
+        let suspended = self.suspended.load(SeqCst);
+        assert!(suspended || self.halts.expect(HANG), "the actor does not stop");
+    }
+
     /// Waits until it has been killed, by itself or by another; it is gone when this returns.
     #[track_caller]
     pub fn expect_killed(mut self) {
+        #[cfg(target_os = "linux")]
         assert_eq!(self.wait_change(libc::WEXITED), libc::CLD_KILLED, "the actor was not killed");
+        #[cfg(not(target_os = "linux"))]
+        assert!(!self.wait().success(), "the actor was not killed");
         self.end();
     }
 
-    /// Goes on after a stop.
-    pub fn go_on(&self) {
-        self.signal(libc::SIGCONT);
-    }
-
+    #[cfg(target_os = "linux")]
     #[track_caller]
     fn wait_change(&self, which: i32) -> i32 {
         let mut code = 0;

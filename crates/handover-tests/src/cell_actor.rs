@@ -51,14 +51,24 @@ fn at_step(step: Step) {
         trigger.1 -= 1;
         return;
     }
-    let signal = match trigger.2 {
-        End::Stop => libc::SIGSTOP,
-        End::Die => libc::SIGKILL,
-    };
+    let end = trigger.2;
     triggers.pop_front();
     drop(triggers);
-    // SAFETY: no handlers are installed.
-    unsafe { libc::raise(signal) };
+    match end {
+        #[cfg(target_os = "linux")]
+        // SAFETY: no handlers are installed.
+        End::Stop => drop(unsafe { libc::raise(libc::SIGSTOP) }),
+        #[cfg(target_os = "linux")]
+        // SAFETY: as above.
+        End::Die => drop(unsafe { libc::raise(libc::SIGKILL) }),
+        #[cfg(windows)]
+        End::Stop => crate::halt::here(),
+        #[cfg(not(any(target_os = "linux", windows)))]
+        End::Stop => panic!("no test asks for this here"),
+        // No destructor, no handler runs.
+        #[cfg(not(target_os = "linux"))]
+        End::Die => std::process::abort(),
+    }
 }
 
 fn library(error: &Error) -> Failure {

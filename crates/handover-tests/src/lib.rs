@@ -16,19 +16,55 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-#[cfg(target_os = "linux")]
+mod alone;
 pub mod cell;
-#[cfg(target_os = "linux")]
 pub mod cell_actor;
 pub mod fuzz;
+#[cfg(windows)]
+mod halt;
 mod protocol;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 pub mod race;
 #[cfg(target_os = "linux")]
 pub mod trace;
 pub mod value;
 
+pub use alone::{Alone, OwnDir, names_in, own_dir};
 pub use protocol::{Command, Failure, How, Map, Open, Reply};
+
+/// Reads and writes at a place in a file.
+#[cfg(unix)]
+pub use std::os::unix::fs::FileExt as FileAt;
+
+/// Reads and writes at a place in a file.
+#[cfg(windows)]
+#[allow(missing_docs, reason = "as on Unix")]
+pub trait FileAt {
+    fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> std::io::Result<()>;
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> std::io::Result<()>;
+}
+
+#[cfg(windows)]
+impl FileAt for std::fs::File {
+    fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> std::io::Result<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            match std::os::windows::fs::FileExt::seek_read(self, &mut bytes[done..], at + done as u64)? {
+                0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                more => done += more,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> std::io::Result<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            done += std::os::windows::fs::FileExt::seek_write(self, &bytes[done..], at + done as u64)?;
+        }
+        Ok(())
+    }
+}
 
 /// Longer than any command takes, even where everything is slow: a test that waits as long hangs.
 pub const HANG: Duration = Duration::from_secs(300);
@@ -46,10 +82,35 @@ macro_rules! skip {
 }
 
 /// Whether tests can act as other users and mount file systems.
-#[cfg(target_os = "linux")]
 pub fn is_root() -> bool {
+    #[cfg(target_os = "linux")]
     // SAFETY: no conditions.
-    unsafe { libc::geteuid() == 0 }
+    return unsafe { libc::geteuid() == 0 };
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+/// Whether this is Wine, which lacks some of what Windows has: docs/platforms.md says what.
+pub fn under_wine() -> bool {
+    #[cfg(windows)]
+    {
+        unsafe extern "system" {
+            fn GetModuleHandleA(name: *const u8) -> *mut std::ffi::c_void;
+            fn GetProcAddress(module: *mut std::ffi::c_void, name: *const u8) -> *const std::ffi::c_void;
+        }
+        // SAFETY: the name ends with a NUL. Every process has this library, for as long as it lives.
+        let module = unsafe { GetModuleHandleA(c"ntdll.dll".as_ptr().cast()) };
+        // SAFETY: the module is loaded, and the name ends with a NUL.
+        !unsafe { GetProcAddress(module, c"wine_get_version".as_ptr().cast()) }.is_null()
+    }
+    #[cfg(not(windows))]
+    false
+}
+
+/// The capacity that an opener finds by name where a map was created with this one: whole pages on Windows,
+/// because the kernel keeps no other number.
+pub fn found_capacity(created: u64) -> u64 {
+    if cfg!(windows) { created.next_multiple_of(4096) } else { created }
 }
 
 /// A directory of the test's own, and the actors' program.
@@ -57,6 +118,7 @@ pub fn is_root() -> bool {
 pub struct Stage {
     program: PathBuf,
     directory: tempfile::TempDir,
+    _alone: Alone,
 }
 
 impl Stage {
@@ -66,7 +128,11 @@ impl Stage {
         let mut builder = tempfile::Builder::new();
         builder.prefix("handover-test-");
         let directory = if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() };
-        Self { program: program.into(), directory: directory.expect("a directory for the test") }
+        Self {
+            _alone: Alone::new(),
+            program: program.into(),
+            directory: directory.expect("a directory for the test"),
+        }
     }
 
     /// One in whose directory all users can create files.
@@ -84,15 +150,27 @@ impl Stage {
 
     /// Starts an actor.
     pub fn actor(&self) -> Actor {
-        let mut child = std::process::Command::new(&self.program)
-            .env("HANDOVER_DIR", self.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("start an actor");
+        let mut command = std::process::Command::new(&self.program);
+        command.env("HANDOVER_DIR", self.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut started = command.spawn();
+        // Wine fails to start one of a few thousand processes, with an internal error.
+        for _ in 0..if under_wine() { 5 } else { 0 } {
+            if started.is_err() {
+                std::thread::sleep(Duration::from_millis(200));
+                started = command.spawn();
+            }
+        }
+        let mut child = started.expect("start an actor");
         let input = child.stdin.take().expect("was piped");
         let output = child.stdout.take().expect("was piped");
-        Actor { line: Line::new(input, output), child }
+        Actor {
+            line: Line::new(input, output),
+            #[cfg(windows)]
+            halts: halt::Halts::of(child.id()),
+            #[cfg(windows)]
+            suspended: false.into(),
+            child,
+        }
     }
 
     /// Starts an actor and makes it another user.
@@ -116,10 +194,20 @@ impl Stage {
         self.path().join("handover-global")
     }
 
-    /// The files in the user's scope, sorted.
-    #[cfg(unix)]
+    /// The files in the user's scope, sorted; none on Windows.
     pub fn files(&self) -> Vec<PathBuf> {
-        files_in(&self.scope())
+        #[cfg(unix)]
+        return files_in(&self.scope());
+        #[cfg(not(unix))]
+        Vec::new()
+    }
+
+    /// The one file in the user's scope; on Windows there is none, and the path is empty.
+    pub fn only_file(&self) -> PathBuf {
+        #[cfg(unix)]
+        return self.files().remove(0);
+        #[cfg(not(unix))]
+        PathBuf::new()
     }
 
     /// The file that a name of the user's scope leads to; it is not there now.
@@ -353,6 +441,11 @@ pub trait Obey {
 pub struct Actor {
     line: Line,
     child: Child,
+    #[cfg(windows)]
+    halts: halt::Halts,
+    /// Whether it is stopped where it was, and not at a step.
+    #[cfg(windows)]
+    suspended: std::sync::atomic::AtomicBool,
 }
 
 impl Obey for Actor {
@@ -393,6 +486,56 @@ impl Actor {
     #[cfg(target_os = "linux")]
     pub fn fork(&mut self, stage: &Stage) -> Forked {
         Forked::of(self, stage)
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        self.child.wait().expect("an actor ends")
+    }
+
+    /// Stops it at whatever moment this is, until it is told to [go on](Self::go_on).
+    pub fn stop(&self) {
+        #[cfg(target_os = "linux")]
+        {
+            self.signal(libc::SIGSTOP);
+            self.expect_stopped();
+        }
+        #[cfg(windows)]
+        self.suspend(true);
+        #[cfg(not(any(target_os = "linux", windows)))]
+        panic!("not written for this system");
+    }
+
+    /// Goes on after a stop.
+    pub fn go_on(&self) {
+        #[cfg(target_os = "linux")]
+        self.signal(libc::SIGCONT);
+        #[cfg(windows)]
+        if self.suspended.load(std::sync::atomic::Ordering::Relaxed) {
+            self.suspend(false);
+        } else {
+            self.halts.go_on();
+        }
+    }
+
+    #[cfg(windows)]
+    fn suspend(&self, stop: bool) {
+        use std::os::windows::io::AsRawHandle;
+        #[link(name = "ntdll")]
+        unsafe extern "system" {
+            fn NtSuspendProcess(process: *mut std::ffi::c_void) -> i32;
+            fn NtResumeProcess(process: *mut std::ffi::c_void) -> i32;
+        }
+        let handle = self.child.as_raw_handle();
+        let code = if stop {
+            // SAFETY: the handle is open as long as the child is borrowed.
+            unsafe { NtSuspendProcess(handle) }
+        } else {
+            // SAFETY: as above.
+            unsafe { NtResumeProcess(handle) }
+        };
+        assert_eq!(code, 0);
+        self.suspended.store(stop, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Sends a signal.

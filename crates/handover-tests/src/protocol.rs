@@ -189,7 +189,6 @@ pub enum Command {
         slot: usize,
     },
     /// Does something with a cell: see `cell`.
-    #[cfg(target_os = "linux")]
     Cell(crate::cell::CellCommand),
     /// Ends the process without closing anything.
     Exit,
@@ -211,10 +210,8 @@ pub enum Reply {
     /// There is none.
     Nothing,
     /// What can be told of a cell.
-    #[cfg(target_os = "linux")]
     Cell(crate::cell::CellState),
     /// Sums of several participants.
-    #[cfg(target_os = "linux")]
     Sums(crate::cell::Sums),
     /// It failed.
     Failed(Failure),

@@ -1,7 +1,6 @@
 //! A race of processes for names, with kills at random moments, and a judge who says whether all went well.
 //!
-//! Eight participants each run one worker process after the other; most workers are killed (SIGKILL) at a
-//! random moment. A worker opens and closes names and takes notes in memory that all share. Every note has
+//! Eight participants each run one worker process after the other; most workers are killed at a random moment. A worker opens and closes names and takes notes in memory that all share. Every note has
 //! the time of a clock that all share: a counter, each of whose values is given out once. So the notes tell,
 //! without any doubt, that
 //!
@@ -17,14 +16,14 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use handover::{ErrorKind, MemoryMappedFile};
 
-use crate::How;
+use crate::{How, found_capacity};
 
 /// How many take part.
 pub const SLOTS: usize = 8;
@@ -48,6 +47,7 @@ const EVENT_WORDS: usize = 10;
 /// The shared memory that all take notes in.
 #[derive(Debug)]
 pub struct Notes {
+    path: PathBuf,
     base: *const AtomicU64,
     words: usize,
     rounds: usize,
@@ -107,28 +107,30 @@ impl Notes {
     pub fn create(path: &Path, rounds: usize) -> io::Result<Self> {
         let file = File::options().read(true).write(true).create_new(true).open(path)?;
         file.set_len(((EVENTS + rounds * EVENT_WORDS) * 8) as u64)?;
-        let notes = Self::map(&file, rounds)?;
+        drop(file);
+        let notes = Self::map(path, rounds)?;
         notes.word(ROUNDS).store(rounds as u64, SeqCst);
         Ok(notes)
     }
 
     /// Opens it in another process.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).open(path)?;
-        let words = file.metadata()?.len() as usize / 8;
-        Self::map(&file, (words - EVENTS) / EVENT_WORDS)
+        let words = std::fs::metadata(path)?.len() as usize / 8;
+        Self::map(path, (words - EVENTS) / EVENT_WORDS)
     }
 
-    fn map(file: &File, rounds: usize) -> io::Result<Self> {
+    fn map(path: &Path, rounds: usize) -> io::Result<Self> {
+        let file = File::options().read(true).write(true).open(path)?;
+        let map = MemoryMappedFile::from_file(file, 0)?;
+        // Never dropped, so that the memory stays where it is.
+        let view = Box::leak(Box::new(map.create_view_accessor(0, 0)?));
         let words = EVENTS + rounds * EVENT_WORDS;
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
-        // SAFETY: the address is the kernel's choice, so no memory of this process is replaced.
-        let base =
-            unsafe { libc::mmap(std::ptr::null_mut(), words * 8, protection, flags, file.as_raw_fd(), 0) };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self { base: base.cast_const().cast(), words, rounds })
+        Ok(Self { path: path.to_owned(), base: view.as_ptr().cast_const().cast(), words, rounds })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
@@ -231,41 +233,132 @@ impl Dice {
 pub fn take_part(notes: &Notes, slot: usize) -> io::Result<()> {
     let mut dice = Dice(slot as u64 ^ u64::from(std::process::id()) << 32);
     for life in 0..LIVES {
+        let mut worker = Worker::start(notes, slot, life)?;
+        if life + 1 < LIVES {
+            // When to kill it: there is nothing to wait for.
+            std::thread::sleep(Duration::from_micros(500 + dice.roll(Worker::LONGEST_LIFE)));
+            worker.kill();
+        }
+        let end = worker.wait()?;
+        notes.word(DEATHS + slot * LIVES + life).store(notes.tick(), SeqCst);
+        match end {
+            End::Done => return Ok(()),
+            End::Killed => {}
+            End::Other(what) => notes.complain(&format!("a worker died of {what}")),
+        }
+    }
+    Ok(())
+}
+
+/// How a worker ended.
+enum End {
+    /// All rounds are over.
+    Done,
+    Killed,
+    Other(String),
+}
+
+/// A forked child: it starts at once.
+#[cfg(target_os = "linux")]
+struct Worker(libc::pid_t);
+
+#[cfg(target_os = "linux")]
+impl Worker {
+    /// Microseconds.
+    const LONGEST_LIFE: u64 = 12_000;
+
+    fn start(notes: &Notes, slot: usize, life: usize) -> io::Result<Self> {
         // SAFETY: this process has one thread, so the child has all that it needs.
         let worker = unsafe { libc::fork() };
         if worker < 0 {
             return Err(io::Error::last_os_error());
         }
         if worker == 0 {
-            let worked = std::panic::catch_unwind(|| work(notes, slot, life));
-            if worked.is_err() {
-                notes.complain("a worker panicked");
-            }
+            work_or_complain(notes, slot, life);
             // SAFETY: no conditions.
             unsafe { libc::_exit(0) };
         }
-        if life + 1 < LIVES {
-            // When to kill it: there is nothing to wait for.
-            std::thread::sleep(std::time::Duration::from_micros(500 + dice.roll(12_000)));
-            // SAFETY: a child that was not waited for, so the id is its own.
-            unsafe { libc::kill(worker, libc::SIGKILL) };
-        }
+        Ok(Self(worker))
+    }
+
+    fn kill(&mut self) {
+        // SAFETY: a child that was not waited for, so the id is its own.
+        unsafe { libc::kill(self.0, libc::SIGKILL) };
+    }
+
+    fn wait(self) -> io::Result<End> {
         let mut status = 0;
         // SAFETY: `status` is valid for a write.
-        let ended = unsafe { libc::waitpid(worker, &raw mut status, 0) };
-        if ended != worker {
+        let ended = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
+        if ended != self.0 {
             return Err(io::Error::last_os_error());
         }
-        notes.word(DEATHS + slot * LIVES + life).store(notes.tick(), SeqCst);
-        if libc::WIFEXITED(status) {
-            return Ok(());
-        }
-        let signal = libc::WTERMSIG(status);
-        if signal != libc::SIGKILL {
-            notes.complain(&format!("a worker died of signal {signal} (7 is SIGBUS)"));
-        }
+        Ok(if libc::WIFEXITED(status) {
+            End::Done
+        } else if libc::WTERMSIG(status) == libc::SIGKILL {
+            End::Killed
+        } else {
+            End::Other(format!("signal {} (7 is SIGBUS)", libc::WTERMSIG(status)))
+        })
     }
-    Ok(())
+}
+
+/// This program once more; see [`be_worker`].
+#[cfg(windows)]
+struct Worker(std::process::Child);
+
+#[cfg(windows)]
+const WORKER: &str = "race-worker";
+
+/// The exit code of a process that another killed (`TerminateProcess`), as Rust's library has it.
+#[cfg(windows)]
+const KILLED: i32 = 1;
+
+#[cfg(windows)]
+impl Worker {
+    /// Microseconds; to start takes about half of it.
+    const LONGEST_LIFE: u64 = 150_000;
+
+    fn start(notes: &Notes, slot: usize, life: usize) -> io::Result<Self> {
+        let mut command = std::process::Command::new(std::env::current_exe()?);
+        command.arg(WORKER).arg(notes.path()).args([slot, life].map(|number| number.to_string()));
+        command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+        command.spawn().map(Self)
+    }
+
+    fn kill(&mut self) {
+        // Fails where it has ended.
+        let _ = self.0.kill();
+    }
+
+    fn wait(mut self) -> io::Result<End> {
+        let status = self.0.wait()?;
+        Ok(match status.code() {
+            Some(0) => End::Done,
+            Some(KILLED) => End::Killed,
+            _ => End::Other(status.to_string()),
+        })
+    }
+}
+
+/// Does a worker's part if this process was started as one, and says whether it was.
+#[cfg(windows)]
+pub fn be_worker() -> bool {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let [kind, path, slot, life] = &arguments[..] else { return false };
+    if kind != WORKER {
+        return false;
+    }
+    let notes = Notes::open(Path::new(path)).expect("the notes");
+    let number = |text: &String| text.parse().expect("a number");
+    work_or_complain(&notes, number(slot), number(life));
+    true
+}
+
+fn work_or_complain(notes: &Notes, slot: usize, life: usize) {
+    if std::panic::catch_unwind(|| work(notes, slot, life)).is_err() {
+        notes.complain("a worker panicked");
+    }
 }
 
 fn work(notes: &Notes, slot: usize, life: usize) {
@@ -356,7 +449,7 @@ fn hold(
         stream.write_all(&bytes).map_err(|e| said(&e))?;
     } else {
         let noted = view.load::<AtomicU64>(8).map_err(|e| said(&e))?;
-        if noted != 0 && noted != map.capacity() {
+        if noted != 0 && found_capacity(noted) != map.capacity() {
             return Err(format!("a map of {noted} bytes was opened with {}", map.capacity()));
         }
     }
@@ -391,6 +484,8 @@ pub fn judge(notes: &Notes) -> Result<Tally, String> {
             round,
             certainly: if holds && event.held > 0 { (event.returned, event.held) } else { (0, 0) },
             possibly: match event.result {
+                // There the call that is to create a map opens the one that it finds, and closes it again.
+                Outcome::AlreadyExists if cfg!(windows) => (event.called, event.returned),
                 Outcome::NotFound | Outcome::AlreadyExists => (0, 0),
                 _ => (event.called, if event.closed > 0 { event.closed } else { died }),
             },

@@ -11,19 +11,21 @@ use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 use handover::codec::Bytes;
-use handover::{Change, Changes, ErrorKind, MapOptions, MapperOptions, MemoryMapper, Rights};
+use handover::{Change, Changes, ErrorKind, MapperOptions, MemoryMapper, Rights};
+use handover_tests::{OwnDir, names_in, own_dir};
 
 /// A test that takes longer hangs.
 const HANG: Duration = Duration::from_secs(60);
 
-/// The thread is the process's, so tests that run in one process come one after the other.
+/// The thread is the process's, so tests that run in one process come one after the other. To be taken after the
+/// test's directory, which they may wait for too.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn in_directory(directory: &tempfile::TempDir) -> MapperOptions {
-    MapperOptions::new().map(MapOptions::new().directory(directory.path()))
+fn in_directory(directory: &OwnDir) -> MapperOptions {
+    MapperOptions::new().map(names_in(directory))
 }
 
 fn run<F: Future>(test: F) -> F::Output {
@@ -48,7 +50,7 @@ where
 }
 
 fn waiting_threads() -> Option<usize> {
-    if !Path::new("/proc/self/task").exists() {
+    if cfg!(windows) || !Path::new("/proc/self/task").exists() {
         return None;
     }
     let names = std::fs::read_dir("/proc/self/task").unwrap().flatten();
@@ -67,7 +69,7 @@ fn no_thread_is_left() {
 
 #[test]
 fn versions_come_from_another_thread_in_order_and_the_last_one_comes() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = own_dir();
     run(async {
         let writer = in_directory(&directory).create::<u64>("counted", 64).unwrap();
         let reader = in_directory(&directory).open::<u64>("counted").unwrap();
@@ -102,7 +104,7 @@ fn versions_come_from_another_process() {
     /// So many that it hangs if each is only found when a sleep ends by itself, after 100 ms.
     const ROUNDS: u64 = 1000;
     if let Some(directory) = std::env::var_os(DIRECTORY) {
-        let options = MapperOptions::new().map(MapOptions::new().directory(directory));
+        let options = MapperOptions::new().map(names_in(directory));
         let there = options.open::<u64>("there").unwrap();
         let back = options.create::<u64>("back", 64).unwrap();
         for round in 1..=ROUNDS {
@@ -112,7 +114,7 @@ fn versions_come_from_another_process() {
         }
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = own_dir();
     run(async {
         let options = in_directory(&directory);
         let there = options.create::<u64>("there", 64).unwrap();
@@ -135,7 +137,7 @@ fn versions_come_from_another_process() {
 
 #[test]
 fn giving_up_a_wait_thousands_of_times_loses_no_version() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = own_dir();
     run(async {
         let writer = in_directory(&directory).create::<u64>("given up", 64).unwrap();
         let reader = in_directory(&directory).open::<u64>("given up").unwrap();
@@ -185,7 +187,7 @@ fn giving_up_a_wait_thousands_of_times_loses_no_version() {
 
 #[test]
 fn one_thread_waits_for_300_maps() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = own_dir();
     run(async {
         let options = in_directory(&directory);
         let name = |map: usize| format!("map {map}");
@@ -225,7 +227,7 @@ fn one_thread_waits_for_300_maps() {
 
 #[test]
 fn the_stream_ends_when_the_last_writer_has_gone() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = own_dir();
     run(async {
         let options = in_directory(&directory);
         let first = options.create::<u64>("written", 64).unwrap();
@@ -256,13 +258,13 @@ fn the_stream_ends_when_the_last_writer_has_gone() {
 fn the_stream_ends_when_the_last_writer_was_killed() {
     const DIRECTORY: &str = "HANDOVER_TEST_ASYNC_KILLED";
     if let Some(directory) = std::env::var_os(DIRECTORY) {
-        let options = MapperOptions::new().map(MapOptions::new().directory(directory));
+        let options = MapperOptions::new().map(names_in(directory));
         let writer = options.open::<u64>("killed").unwrap();
         writer.set(&1).unwrap();
         std::thread::sleep(HANG * 2);
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = own_dir();
     run(async {
         let reader = in_directory(&directory).create::<u64>("killed", 64).unwrap();
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
@@ -288,7 +290,7 @@ fn the_stream_ends_when_the_last_writer_was_killed() {
 
 #[test]
 fn nobody_waits_and_the_thread_goes_and_comes_back() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = own_dir();
     for round in 1..=2u64 {
         run(async {
             let options = in_directory(&directory);
@@ -308,7 +310,7 @@ fn nobody_waits_and_the_thread_goes_and_comes_back() {
 
 #[test]
 fn names_go_with_their_mappers_whoever_waited_and_others_still_wait() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = own_dir();
     run(async {
         let options = in_directory(&directory);
         let kept = options.create::<u64>("kept", 64).unwrap();
@@ -334,12 +336,11 @@ fn names_go_with_their_mappers_whoever_waited_and_others_still_wait() {
 
 #[test]
 fn a_read_only_map_is_waited_on() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = own_dir();
     run(async {
         let options = in_directory(&directory);
         let writer = options.create::<u64>("looked at", 64).unwrap();
-        let only =
-            MapperOptions::new().map(MapOptions::new().directory(directory.path()).rights(Rights::READ));
+        let only = MapperOptions::new().map(names_in(&directory).rights(Rights::READ));
         let reader = only.open::<u64>("looked at").unwrap();
         assert!(!reader.cell().unwrap().can_write());
         let mut changes = reader.changes();
@@ -353,7 +354,7 @@ fn a_read_only_map_is_waited_on() {
 
 #[test]
 fn versions_without_a_pause_leave_other_tasks_their_turn() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = own_dir();
     run(async {
         let options = in_directory(&directory);
         let writer = options.create::<u64>("busy", 64).unwrap();
@@ -374,7 +375,7 @@ fn versions_without_a_pause_leave_other_tasks_their_turn() {
 
 #[test]
 fn a_version_that_can_t_be_read_is_an_error_and_the_next_one_comes() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = own_dir();
     run(async {
         let options = in_directory(&directory);
         let text = options.create::<String>("mixed", 64).unwrap();
@@ -392,7 +393,7 @@ fn a_version_that_can_t_be_read_is_an_error_and_the_next_one_comes() {
 
 #[test]
 fn the_plain_layout_says_that_it_has_no_versions() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = own_dir();
     run(async {
         let plain = in_directory(&directory).plain().create::<u64>("plain", 64).unwrap();
         let mut changes = plain.changes();
@@ -419,8 +420,8 @@ impl Wake for Panics {
 
 #[test]
 fn the_last_waker_is_woken_and_one_that_panics_harms_nobody() {
+    let directory = own_dir();
     let _alone = alone();
-    let directory = tempfile::tempdir().unwrap();
     let options = in_directory(&directory);
     let writer = options.create::<u64>("wakers", 64).unwrap();
     let readers = [(); 3].map(|()| options.open::<u64>("wakers").unwrap());
@@ -450,8 +451,8 @@ fn the_last_waker_is_woken_and_one_that_panics_harms_nobody() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_forked_child_waits_with_a_thread_of_its_own() {
+    let directory = own_dir();
     let _alone = alone();
-    let directory = tempfile::tempdir().unwrap();
     let options = in_directory(&directory);
     let writer = options.create::<u64>("forked", 64).unwrap();
     let reader = options.open::<u64>("forked").unwrap();

@@ -9,22 +9,22 @@ use handover::{
     Access, Cell, CellOptions, Error, ErrorKind, MapOptions, MapperOptions, MemoryMappedFile, MemoryMapper,
     Meta, TypeName, ViewAccessor,
 };
+use handover_tests::{OwnDir, names_in, own_dir};
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 
 const CURRENT: u64 = 64;
 const SLOT_HEADERS: u64 = 8192;
 
 /// Names and files of a test's own.
-struct Place(TempDir);
+struct Place(OwnDir);
 
 impl Place {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self(own_dir())
     }
 
     fn map(&self) -> MapOptions {
-        MapOptions::new().directory(self.0.path())
+        names_in(&self.0)
     }
 
     fn mapper(&self) -> MapperOptions {

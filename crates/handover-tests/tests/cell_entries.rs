@@ -1,4 +1,3 @@
-#![cfg(target_os = "linux")]
 //! 62 snapshots can be held at a time over all processes. One more is an error, while reading by copy goes on;
 //! when any is dropped, or its process dies, there is room for another in whatever process.
 

@@ -1,6 +1,7 @@
-#![cfg(target_os = "linux")]
 //! A forked child has none of its parent's locks: not the writers' lock, not the entries of its readers. What it
 //! has of the parent's leases and snapshots says so when it is used; a reader reads on with an entry of its own.
+
+#![cfg(target_os = "linux")]
 
 use handover_tests::Stage;
 use handover_tests::cell::{CellCommand, OpenCell, UseCells, expect_memory};

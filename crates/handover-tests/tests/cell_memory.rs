@@ -1,17 +1,22 @@
-#![cfg(target_os = "linux")]
 //! A cell takes memory as values need it, gives it back when small ones follow, and where there is no more, a
 //! publication is an error and the old version stays.
 
+#[cfg(target_os = "linux")]
 use std::path::PathBuf;
 
-use handover_tests::cell::{CellCommand, End, OpenCell, Step, UseCells, expect_memory, expect_memory_beside};
-use handover_tests::{Actor, Command, Obey, Stage, is_root, skip};
+use handover_tests::Stage;
+use handover_tests::cell::{CellCommand, OpenCell, UseCells, expect_memory, expect_memory_beside};
+#[cfg(any(target_os = "linux", windows))]
+use handover_tests::cell::{End, Step};
+#[cfg(target_os = "linux")]
+use handover_tests::{Actor, Command, Obey, is_root, skip};
 
 fn stage() -> Stage {
     Stage::new(env!("CARGO_BIN_EXE_actor"))
 }
 
 /// An actor whose names lie on a file system of so many bytes, and where that is.
+#[cfg(target_os = "linux")]
 fn with_memory(stage: &Stage, size: u64) -> (Actor, PathBuf) {
     let small = stage.path().join("small");
     std::fs::create_dir_all(&small).expect("a directory");
@@ -24,6 +29,7 @@ fn with_memory(stage: &Stage, size: u64) -> (Actor, PathBuf) {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn where_memory_runs_out_the_old_version_stays() {
     if !is_root() {
         skip!("only root can mount a small file system");
@@ -71,7 +77,7 @@ fn small_values_give_back_what_large_ones_took() {
     let stage = stage();
     let mut writer = stage.actor();
     let cell = writer.open_cell(&OpenCell::named("cell", 4 << 20));
-    let file = stage.files().remove(0);
+    let file = stage.only_file();
     let mut reader = stage.actor();
     let reading = reader.open_cell(&OpenCell::existing("cell"));
     let mut before = 0;
@@ -106,7 +112,7 @@ fn what_a_dead_reader_held_comes_back_wherever_it_lies() {
     let stage = stage();
     let mut writer = stage.actor();
     let cell = writer.open_cell(&OpenCell::named("cell", 1 << 20));
-    let file = stage.files().remove(0);
+    let file = stage.only_file();
     assert!(writer.lock(cell));
     for large_at in 0..6 {
         let mut readers = Vec::new();
@@ -131,11 +137,12 @@ fn what_a_dead_reader_held_comes_back_wherever_it_lies() {
 /// To touch memory that was given back takes it again. A reader without a pin that is overtaken does that, but
 /// not for long, and it comes back too.
 #[test]
+#[cfg(any(target_os = "linux", windows))] // Elsewhere no actor stops at a step.
 fn what_an_overtaken_reader_touches_comes_back() {
     let stage = stage();
     let mut writer = stage.actor();
     let cell = writer.open_cell(&OpenCell::named("cell", 8 << 20));
-    let file = stage.files().remove(0);
+    let file = stage.only_file();
     writer.publish(cell, 8 << 20, 1);
     let mut reader = stage.actor();
     let reading = reader.open_cell(&OpenCell::read_only("cell"));

@@ -1,4 +1,3 @@
-#![cfg(target_os = "linux")]
 //! What happens under the writers' lock happens once and is not lost: of many who take, one gets each value; and
 //! additions by `update` and `compare_and_set` all count, also those of processes that are killed.
 //!

@@ -1,4 +1,3 @@
-#![cfg(target_os = "linux")]
 //! Two writers and five readers of all kinds, each killed, or stopped and continued, at random moments, without
 //! end: nobody ever sees a torn value or goes back, nobody alive stalls, and at the end all entries and slots
 //! come back.
@@ -35,7 +34,7 @@ fn whoever_dies_at_whatever_moment_the_others_go_on() {
     let board = Board::create(&stage.path().join("board")).expect("a board");
     let mut watcher = stage.actor();
     let cell = watcher.open_cell(&OpenCell::named("cell", CAPACITY));
-    let file = stage.files().remove(0);
+    let file = stage.only_file();
     watcher.publish(cell, 100, 1);
 
     let works = works();
@@ -51,8 +50,7 @@ fn whoever_dies_at_whatever_moment_the_others_go_on() {
             actors.insert(at, start(&stage, &board, &works, at));
             kills += 1;
         } else {
-            actors[at].signal(libc::SIGSTOP);
-            actors[at].expect_stopped();
+            actors[at].stop();
             pause(&mut random, 600);
             if random.below(20) == 0 {
                 // While it stands, whatever it has, the readers go on.

@@ -1,4 +1,3 @@
-#![cfg(target_os = "linux")]
 //! Readers that are stopped and continued every 200 µs or so while a writer replaces values of 512 KB without
 //! pause: what a protocol shows as torn values that does not check again after it has marked a slot.
 //!
@@ -34,7 +33,7 @@ fn no_stop_at_whatever_moment_tears_a_value() {
         let mut stops = 0;
         while start.elapsed() < Duration::from_secs(seconds) / 3 {
             std::thread::sleep(Duration::from_micros(random.below(200)));
-            reader.signal(libc::SIGSTOP);
+            reader.stop();
             // Now and then for long enough that a writer, however slow, comes round.
             let most = if stops % 16 == 0 { 20_000 } else { 200 };
             std::thread::sleep(Duration::from_micros(random.below(most)));

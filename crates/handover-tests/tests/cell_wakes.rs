@@ -1,4 +1,3 @@
-#![cfg(target_os = "linux")]
 //! No wake-up is lost: two processes hand versions to and fro, each asleep until the other's comes. One that was
 //! lost would cost 100 ms, and so many of them more time than a test has. Waiting ends when the last writer is
 //! gone, however it went.

@@ -2,8 +2,6 @@
 //! write-only and copy-on-write views do. The matrices stand here as .NET's tests have them, not as the library
 //! computes them.
 
-#![cfg(unix)]
-
 mod contract_common;
 
 use std::fs::{File, OpenOptions};
@@ -11,6 +9,7 @@ use std::io::{BufRead, Read, Seek, Write};
 
 use contract_common::{failure, kind, own_dir, within};
 use handover::{Access, ErrorKind, MapOptions, MemoryMappedFile, Result, Rights};
+use handover_tests::{skip, under_wine};
 use tempfile::TempDir;
 
 use handover::Access::{CopyOnWrite, Read as R, ReadExecute, ReadWrite, ReadWriteExecute, Write as W};
@@ -173,6 +172,9 @@ fn rights_of_an_opener_decide_which_views_it_has() {
                 }
                 // The creator's map is read-write: no right makes it executable.
                 for access in [ReadExecute, ReadWriteExecute] {
+                    if under_wine() && rights.contains(Rights::EXECUTE) {
+                        continue;
+                    }
                     assert_eq!(kind(map.create_view_accessor_with(0, 0, access)), ErrorKind::AccessDenied);
                 }
             }
@@ -184,6 +186,9 @@ fn rights_of_an_opener_decide_which_views_it_has() {
 
 #[test]
 fn the_creators_access_is_a_ceiling_for_every_opener() {
+    if under_wine() {
+        skip!("Wine does not keep what a section was created for");
+    }
     let dir = own_dir();
     for (access, row) in MAP_BY_VIEW {
         let _creator = within(&dir).access(access).create_new("n", 4096).unwrap();
@@ -230,7 +235,8 @@ fn create_or_open_keeps_the_capacity_access_and_bytes_that_are_there() {
         for delay in [false, true] {
             let options = within(&dir).delay_allocate_pages(delay);
             let other = options.create_or_open("n", capacity).unwrap();
-            assert_eq!((other.capacity(), other.was_created(), other.access()), (4096, false, ReadWrite));
+            assert_eq!((other.capacity(), other.was_created()), (4096, false));
+            assert!(other.access() == ReadWrite || under_wine());
             assert_eq!(other.create_view_accessor(0, 0).unwrap().capacity(), 4096);
             assert_eq!(two_bytes(&other), [7, 9]);
         }
@@ -266,6 +272,9 @@ fn create_or_open_for_writing_only_opens_and_has_write_views() {
 
 #[test]
 fn create_or_open_read_write_on_a_read_map_has_read_views_only() {
+    if under_wine() {
+        skip!("Wine does not keep what a section was created for");
+    }
     let dir = own_dir();
     let _map = within(&dir).access(R).create_new("n", 4096).unwrap();
     let other = within(&dir).create_or_open("n", 4096).unwrap();

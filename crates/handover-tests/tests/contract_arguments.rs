@@ -1,8 +1,6 @@
 //! Proves that arguments are checked in .NET's order: where two are bad, the error is about the one that .NET
 //! checks first. So a program moved from .NET meets the same error for the same mistake.
 
-#![cfg(unix)]
-
 mod contract_common;
 
 use std::fs::File;

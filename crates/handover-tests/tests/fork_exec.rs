@@ -2,15 +2,16 @@
 //! program closes them, unless they were made inheritable; each of several handles and threads of one process
 //! holds for itself.
 
-#![cfg(target_os = "linux")]
-
-use handover_tests::{Command, How, Obey, Open, Reply, Stage};
+#[cfg(target_os = "linux")]
+use handover_tests::How;
+use handover_tests::{Command, Obey, Open, Reply, Stage};
 
 fn stage() -> Stage {
     Stage::new(env!("CARGO_BIN_EXE_actor"))
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn a_forked_child_keeps_the_name_when_its_parent_is_gone() {
     for parent_ends in 0..3 {
         for child_ends in 0..3 {
@@ -45,6 +46,7 @@ fn a_forked_child_keeps_the_name_when_its_parent_is_gone() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn a_child_that_ends_first_takes_nothing_from_its_parent() {
     for child_ends in 0..3 {
         let stage = stage();
@@ -68,6 +70,7 @@ fn a_child_that_ends_first_takes_nothing_from_its_parent() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn running_another_program_closes_the_name() {
     let stage = stage();
     let mut watcher = stage.actor();
@@ -82,6 +85,7 @@ fn running_another_program_closes_the_name() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn an_inheritable_handle_holds_the_name_in_the_other_program() {
     let stage = stage();
     let mut watcher = stage.actor();

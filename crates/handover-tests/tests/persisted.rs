@@ -2,10 +2,7 @@
 //! share one file, damage is noticed when the file is opened and an older version comes back, and messages say
 //! what to do.
 
-#![cfg(target_os = "linux")]
-
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -15,16 +12,11 @@ use handover::{
     Access, Cell, CellOptions, Durability, Error, ErrorKind, MapOptions, MapperOptions, MemoryMapper,
     OpenMode,
 };
-use rustix::fs::FallocateFlags;
-use tempfile::TempDir;
+use handover_tests::{FileAt, OwnDir, names_in, own_dir};
 
 const HEADERS: u64 = 8192;
 const SLOTS: u64 = 16_384;
 const HANG: Duration = Duration::from_secs(60);
-
-fn own_dir() -> TempDir {
-    tempfile::Builder::new().prefix("handover-test-").tempdir().unwrap()
-}
 
 fn cell(path: &Path, durability: Durability) -> Cell {
     CellOptions::new().durability(durability).create_on_file(path, 3000, &MapOptions::new()).unwrap()
@@ -65,7 +57,7 @@ fn current_bytes(path: &Path) -> u64 {
     SLOTS + current_slot(path) * 4096
 }
 
-fn with_three_versions(dir: &TempDir) -> PathBuf {
+fn with_three_versions(dir: &OwnDir) -> PathBuf {
     let path = dir.path().join("cell");
     let cell = cell(&path, Durability::Sync);
     for value in ["first", "second", "third"] {
@@ -305,8 +297,12 @@ fn a_file_that_grew_is_the_same_cell_and_one_that_was_cut_is_refused() {
 }
 
 #[test]
+#[cfg(target_os = "linux")] // Elsewhere a file has its disk space from when it was made.
 fn memory_that_a_header_only_promises_is_taken_before_it_is_written() {
     use std::os::unix::fs::MetadataExt;
+
+    use rustix::fs::FallocateFlags;
+
     let dir = own_dir();
     let path = dir.path().join("cell");
     let big = CellOptions::new().create_on_file(&path, 1 << 20, &MapOptions::new()).unwrap();
@@ -334,6 +330,7 @@ fn memory_that_a_header_only_promises_is_taken_before_it_is_written() {
 }
 
 #[test]
+#[cfg(target_os = "linux")] // Elsewhere a file keeps its disk space.
 fn a_slot_of_a_large_value_is_given_back_after_the_file_was_opened_again() {
     use std::os::unix::fs::MetadataExt;
     let dir = own_dir();
@@ -438,7 +435,7 @@ fn a_cell_on_a_file_that_has_a_name_is_on_a_file_for_who_opens_the_name() {
     let dir = own_dir();
     let path = dir.path().join("cell");
     drop(cell(&path, Durability::None));
-    let options = MapOptions::new().directory(dir.path());
+    let options = names_in(&dir);
     let holder = options.clone().map_name("on a file").create_from_file(&path, 0).unwrap();
     let durable = CellOptions::new().durability(Durability::Sync);
     let named = durable.open(options.open_existing("on a file").unwrap()).unwrap();
@@ -461,7 +458,7 @@ fn the_file_must_not_be_there_with_create_new() {
 #[test]
 fn a_cell_in_a_map_of_any_kind_can_be_opened_again() {
     let dir = own_dir();
-    let options = MapOptions::new().directory(dir.path());
+    let options = names_in(&dir);
     let map = options.create_new("raw", 100_000).unwrap();
     let cell = Cell::create(map).unwrap();
     assert_eq!(set(&cell, b"value"), 1);

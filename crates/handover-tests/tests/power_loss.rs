@@ -7,18 +7,16 @@
 //! they are few, else the extreme ones and many random ones. It does so with whole sectors and, because a sector
 //! may be on its way while it changes, also with single words of 8 bytes. Each disk is opened again.
 
-#![cfg(unix)]
-
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use handover::{
     Access, Cell, CellOptions, Durability, ErrorKind, Flushed, MapOptions, OpenMode, Step, on_flush, on_step,
 };
+use handover_tests::FileAt;
 
 const SECTOR: usize = 512;
 const WORD: usize = 8;
@@ -259,6 +257,8 @@ fn parts(moment: &Moment, size: usize) -> Vec<(usize, Vec<Vec<u8>>)> {
 
 /// Disks that a loss of power at a moment may leave.
 fn crashes(moment: &Moment, random: &mut Random, count: usize) -> Vec<Vec<u8>> {
+    // A file costs more there.
+    let count = if cfg!(windows) { count.min(2) } else { count };
     let mut images = Vec::new();
     for size in [SECTOR, WORD] {
         let parts = parts(moment, size);
@@ -483,6 +483,7 @@ fn versions_without_sync_do_not_cost_the_one_that_was_stored_with_it() {
         set(&strong_cell, Durability::Sync, &bytes(10, 40));
         clear(&weak_cell, weak);
         let moments = Disk::end();
+        drop((strong_cell, weak_cell));
         fs::remove_file(&path).unwrap();
         check_all(&moments, false, 14);
     }

@@ -5,7 +5,8 @@
 //!
 //! `HANDOVER_RACE_ROUNDS` sets how many rounds (10,000); in a round each of the eight does one thing.
 
-#![cfg(target_os = "linux")]
+// Elsewhere nobody has written how workers start.
+#![cfg(any(target_os = "linux", windows))]
 
 use std::collections::HashSet;
 
@@ -16,6 +17,8 @@ use handover_tests::{Command, Obey, Reply, Stage};
 fn eight_racing_processes_never_have_two_maps_under_one_name() {
     let rounds = match std::env::var("HANDOVER_RACE_ROUNDS") {
         Ok(text) => text.parse().expect("HANDOVER_RACE_ROUNDS is a number"),
+        // There a worker is a new process, and no fork.
+        Err(_) if cfg!(windows) => 120,
         Err(_) => 10_000,
     };
     let stage = Stage::new(env!("CARGO_BIN_EXE_actor"));
@@ -37,8 +40,11 @@ fn eight_racing_processes_never_have_two_maps_under_one_name() {
     watcher.expect_gone("race");
     watcher.expect_gone("race 2");
     let there: HashSet<_> = handover_tests::files_in(stage.path()).into_iter().collect();
+    #[cfg(windows)]
+    assert_eq!(there, HashSet::from([path]));
+    #[cfg(not(windows))]
     assert_eq!(there, HashSet::from([path, stage.scope()]));
-    if rounds >= 1000 {
+    if rounds >= if cfg!(windows) { 100 } else { 1000 } {
         let met = [tally.created, tally.joined, tally.not_found, tally.exists, tally.killed_busy];
         assert!(met.iter().all(|count| *count > 20), "hardly a race: {tally:?}");
     }

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use handover::codec::{Codec, Json, Rkyv};
-use handover::{ErrorKind, MapOptions, MapperOptions, MemoryMapper, Meta, TypeName};
+use handover::{ErrorKind, MapperOptions, MemoryMapper, Meta, TypeName};
+use handover_tests::{OwnDir, names_in, own_dir};
 use proptest::prelude::*;
 use rkyv::{Archive, Deserialize, Serialize};
 
@@ -41,16 +42,16 @@ fn model(seed: u64) -> Model {
 }
 
 struct Place {
-    directory: tempfile::TempDir,
+    directory: OwnDir,
 }
 
 impl Place {
     fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap() }
+        Self { directory: own_dir() }
     }
 
     fn options(&self) -> MapperOptions {
-        MapperOptions::new().map(MapOptions::new().directory(self.directory.path()))
+        MapperOptions::new().map(names_in(&self.directory))
     }
 
     fn mapper<T>(&self, name: &str) -> MemoryMapper<T, Rkyv>

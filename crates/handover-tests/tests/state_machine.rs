@@ -12,12 +12,12 @@ use handover::{
     Access, Cell, CellOptions, Error, ErrorKind, MapOptions, MapperOptions, MemoryMappedFile, MemoryMapper,
     Meta, Reader, Snapshot, TypeName, Writer,
 };
+use handover_tests::{OwnDir, found_capacity, names_in, own_dir};
 use proptest::prelude::*;
-use tempfile::TempDir;
 
-fn own() -> (TempDir, MapOptions) {
-    let dir = tempfile::tempdir().unwrap();
-    let options = MapOptions::new().directory(dir.path());
+fn own() -> (OwnDir, MapOptions) {
+    let dir = own_dir();
+    let options = names_in(&dir);
     (dir, options)
 }
 
@@ -46,7 +46,8 @@ const NAMES: [&str; 2] = ["a", "b"];
 
 fn map_step() -> impl Strategy<Value = MapStep> {
     let name = 0..NAMES.len();
-    let capacity = prop_oneof![Just(1), Just(4096), Just(5000), Just(0)];
+    // Those that an opener finds again: see `found_capacity`.
+    let capacity = prop_oneof![Just(1), Just(4096), Just(5000), Just(0)].prop_map(found_capacity);
     prop_oneof![
         (name.clone(), capacity.clone()).prop_map(|(name, capacity)| MapStep::CreateNew(name, capacity)),
         (name.clone(), capacity).prop_map(|(name, capacity)| MapStep::CreateOrOpen(name, capacity)),
@@ -218,7 +219,7 @@ fn cell_step() -> impl Strategy<Value = CellStep> {
 type Content = Option<(Vec<u8>, String)>;
 
 struct CellTest {
-    _dir: TempDir,
+    _dir: OwnDir,
     options: MapOptions,
     secret: bool,
     cells: Vec<Cell>,
@@ -560,7 +561,7 @@ struct Stored {
 }
 
 struct MapperTest {
-    _dir: TempDir,
+    _dir: OwnDir,
     options: MapOptions,
     mappers: Vec<Mapper>,
     /// What each gave out last, shared, and its version.

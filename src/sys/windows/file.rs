@@ -10,11 +10,12 @@ use windows_sys::Wdk::Storage::FileSystem::{
     FILE_ACCESS_INFORMATION, FileAccessInformation, NtQueryInformationFile,
 };
 use windows_sys::Win32::Foundation::{
-    ERROR_SHARING_VIOLATION, GENERIC_READ, INVALID_HANDLE_VALUE, RtlNtStatusToDosError,
+    ERROR_SHARING_VIOLATION, ERROR_USER_MAPPED_FILE, GENERIC_READ, INVALID_HANDLE_VALUE,
+    RtlNtStatusToDosError,
 };
 use windows_sys::Win32::Storage::FileSystem::{
-    FILE_READ_DATA, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE, FILE_TYPE_DISK, FILE_WRITE_DATA,
-    GetFileType, ReOpenFile,
+    BY_HANDLE_FILE_INFORMATION, FILE_READ_DATA, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE,
+    FILE_TYPE_DISK, FILE_WRITE_DATA, GetFileInformationByHandle, GetFileType, ReOpenFile,
 };
 use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
 
@@ -60,8 +61,8 @@ pub(crate) fn has_no_length(_metadata: &std::fs::Metadata) -> bool {
     false
 }
 
-/// Opens a file to map, sharing it for reading only (.NET's `FileShare.Read`). Gives the file and whether it
-/// was created.
+/// Opens a file to map. Others may read and write it too, or no two processes could share a map by its path; nobody
+/// may delete it meanwhile. (.NET lets others only read.) Gives the file and whether it was created.
 pub(crate) fn open_file(
     path: &Path,
     mode: OpenMode,
@@ -75,7 +76,8 @@ pub(crate) fn open_file(
     }
     let subject = || Subject::Path(path.to_owned());
     let failed = |doing, e: io::Error| match e.raw_os_error() {
-        Some(code) if code as u32 == ERROR_SHARING_VIOLATION => {
+        // The second is for a file that others have mapped and that should become shorter.
+        Some(code) if [ERROR_SHARING_VIOLATION, ERROR_USER_MAPPED_FILE].contains(&(code as u32)) => {
             Error::SharingViolation { subject: subject() }
         }
         _ => Error::from_io(doing, subject(), e),
@@ -85,7 +87,7 @@ pub(crate) fn open_file(
             .read(true)
             .write(write || create_new)
             .create_new(create_new)
-            .share_mode(FILE_SHARE_READ)
+            .share_mode(FILE_SHARE_READ | FILE_SHARE_WRITE)
             .open(path)
     };
     let (file, created) = loop {
@@ -145,6 +147,17 @@ pub(crate) fn grow_file(
     })
 }
 
+/// The file's number, and that of its volume: the same by whatever path it was opened.
+pub(super) fn identity(file: &File) -> io::Result<(u32, u64)> {
+    let mut info = BY_HANDLE_FILE_INFORMATION::default();
+    // SAFETY: the handle is open as long as `file` is borrowed, and the struct lives through the call, which
+    // fills it.
+    if unsafe { GetFileInformationByHandle(file.as_raw_handle(), &raw mut info) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((info.dwVolumeSerialNumber, u64::from(info.nFileIndexHigh) << 32 | u64::from(info.nFileIndexLow)))
+}
+
 /// The same file under a handle of its own, for locks.
 pub(super) fn reopen(file: &File) -> io::Result<File> {
     // SAFETY: the handle is open as long as `file` is borrowed.
@@ -156,7 +169,7 @@ pub(super) fn reopen(file: &File) -> io::Result<File> {
     Ok(unsafe { File::from_raw_handle(handle) })
 }
 
-/// The file of a section that was opened by its name, for locks.
+/// The file of a section that was opened by its name, for locks and to learn which it is.
 pub(super) fn open_for_locks(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).share_mode(SHARE_ALL).open(path)
 }

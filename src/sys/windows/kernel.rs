@@ -14,7 +14,7 @@ use windows_sys::Wdk::Foundation::{NtQueryObject, ObjectBasicInformation};
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_ALREADY_EXISTS, ERROR_FILE_NOT_FOUND, ERROR_LOCK_VIOLATION,
     ERROR_WORKING_SET_QUOTA, GetLastError, HANDLE, INVALID_HANDLE_VALUE, LocalFree, RtlNtStatusToDosError,
-    SetLastError,
+    SetLastError, WAIT_TIMEOUT,
 };
 use windows_sys::Win32::Security::Authorization::{
     ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
@@ -30,14 +30,15 @@ use windows_sys::Win32::System::Memory::{
 };
 use windows_sys::Win32::System::ProcessStatus::K32GetMappedFileNameW;
 use windows_sys::Win32::System::SystemInformation::{GetSystemInfo, SYSTEM_INFO};
+use windows_sys::Win32::System::SystemServices::MAXIMUM_WAIT_OBJECTS;
 use windows_sys::Win32::System::Threading::{
     CREATE_EVENT_MANUAL_RESET, CreateEventExW, EVENT_MODIFY_STATE, GetCurrentProcess,
-    GetProcessWorkingSetSize, OpenEventW, OpenProcessToken, SYNCHRONIZATION_SYNCHRONIZE,
-    SetProcessWorkingSetSize,
+    GetProcessWorkingSetSize, INFINITE, OpenEventW, OpenProcessToken, SYNCHRONIZATION_SYNCHRONIZE, SetEvent,
+    SetProcessWorkingSetSize, WaitForMultipleObjects,
 };
 use windows_sys::Win32::System::WindowsProgramming::PUBLIC_OBJECT_BASIC_INFORMATION;
 
-use crate::map::Access;
+use crate::map::{Access, bytes};
 
 /// The size of a page on all processors that Rust's Windows targets have.
 pub(super) const PAGE: usize = 4096;
@@ -133,8 +134,17 @@ fn attributes(security: Option<&Security>, inheritable: bool) -> SECURITY_ATTRIB
     }
 }
 
-/// The security identifier of this process's user, as text.
-fn user_sid() -> io::Result<String> {
+/// The security identifier of this process's user, as text. It does not change.
+pub(super) fn user_sid() -> io::Result<&'static str> {
+    static SID: OnceLock<String> = OnceLock::new();
+    if let Some(sid) = SID.get() {
+        return Ok(sid);
+    }
+    let sid = ask_user_sid()?;
+    Ok(SID.get_or_init(|| sid))
+}
+
+fn ask_user_sid() -> io::Result<String> {
     let mut token = ptr::null_mut();
     // SAFETY: the pseudo-handle of this process is always valid.
     let process = unsafe { GetCurrentProcess() };
@@ -245,7 +255,7 @@ pub(super) fn open_section(name: &[u16], rights: u32, inheritable: bool) -> io::
 /// Creates an event that nobody can open, and gives `None` where the name is taken. It is there as long as
 /// the handle is open: the kernel closes that when the process ends.
 pub(super) fn create_token(name: &[u16]) -> io::Result<Option<OwnedHandle>> {
-    match create_event(name, &Security::nobody()?) {
+    match create_event(Some(name), EVENT_MODIFY_STATE, &Security::nobody()?) {
         Ok((handle, existed)) => Ok((!existed).then_some(handle)),
         Err(e) if e.raw_os_error() == Some(ERROR_ACCESS_DENIED as i32) => Ok(None),
         Err(e) => Err(e),
@@ -255,20 +265,67 @@ pub(super) fn create_token(name: &[u16]) -> io::Result<Option<OwnedHandle>> {
 /// Creates an event that this user can share by this call and nobody can open otherwise, or shares it. It is
 /// there as long as one of these handles is open.
 pub(super) fn share_token(name: &[u16]) -> io::Result<OwnedHandle> {
-    create_event(name, &Security::only_modify_state()?).map(|(handle, _)| handle)
+    create_event(Some(name), EVENT_MODIFY_STATE, &Security::only_modify_state()?).map(|(handle, _)| handle)
 }
 
-/// With the right to change its state, which tokens have no use for. `true` where it was there.
-fn create_event(name: &[u16], security: &Security) -> io::Result<(OwnedHandle, bool)> {
-    debug_assert!(name.ends_with(&[0]));
+/// Creates an event that waits to be rung, or opens the one of that name (`true`). Once rung it stays so.
+fn create_event(name: Option<&[u16]>, rights: u32, security: &Security) -> io::Result<(OwnedHandle, bool)> {
+    debug_assert!(name.is_none_or(|name| name.ends_with(&[0])));
     let attributes = attributes(Some(security), false);
     forget_last_error();
-    // SAFETY: the name ends with a NUL; it, the attributes and the descriptor they point to outlive the call.
+    // SAFETY: the name, if any, ends with a NUL; it, the attributes and the descriptor they point to outlive the
+    // call.
     let handle = unsafe {
-        CreateEventExW(&raw const attributes, name.as_ptr(), CREATE_EVENT_MANUAL_RESET, EVENT_MODIFY_STATE)
+        CreateEventExW(
+            &raw const attributes,
+            name.map_or(ptr::null(), <[u16]>::as_ptr),
+            CREATE_EVENT_MANUAL_RESET,
+            rights,
+        )
     };
     let existed = existed();
     Ok((owned(handle)?, existed))
+}
+
+/// The event that sleepers of this user wait for, made or shared. `name` has a NUL at the end; without one it
+/// serves this process alone.
+pub(super) fn create_bell(name: Option<&[u16]>) -> io::Result<OwnedHandle> {
+    let rights = EVENT_MODIFY_STATE | SYNCHRONIZATION_SYNCHRONIZE;
+    create_event(name, rights, &Security::this_user()?).map(|(handle, _)| handle)
+}
+
+/// The event of that name, if there is one and this user may ring it.
+pub(super) fn open_bell(name: &[u16]) -> io::Result<OwnedHandle> {
+    debug_assert!(name.ends_with(&[0]));
+    // SAFETY: the name ends with a NUL and outlives the call.
+    owned(unsafe { OpenEventW(EVENT_MODIFY_STATE, 0, name.as_ptr()) })
+}
+
+/// Wakes all who wait for the event, now and later.
+pub(super) fn ring(bell: &OwnedHandle) {
+    // SAFETY: the handle is open as long as it is borrowed. It has the right to do this, so it can't fail.
+    unsafe { SetEvent(bell.as_raw_handle()) };
+}
+
+/// How many events [`wait_for_any`] takes.
+pub(super) const MOST_WAITS: usize = MAXIMUM_WAIT_OBJECTS as usize;
+
+/// Waits until one of the events was rung, and gives its index; `None` after `limit`, rounded up to whole
+/// milliseconds.
+pub(super) fn wait_for_any(bells: &[&OwnedHandle], limit: Duration) -> io::Result<Option<usize>> {
+    debug_assert!(!bells.is_empty() && bells.len() <= MOST_WAITS);
+    let mut handles: [HANDLE; MOST_WAITS] = [ptr::null_mut(); MOST_WAITS];
+    for (handle, bell) in handles.iter_mut().zip(bells) {
+        *handle = bell.as_raw_handle();
+    }
+    let millis = u32::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(INFINITE).min(INFINITE - 1);
+    // SAFETY: as many handles as stated stand in the array; they are open as long as they are borrowed.
+    let outcome = unsafe { WaitForMultipleObjects(bells.len() as u32, handles.as_ptr(), 0, millis) };
+    match outcome {
+        WAIT_TIMEOUT => Ok(None),
+        rung if (rung as usize) < bells.len() => Ok(Some(rung as usize)),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Whether somebody has a token of that name. Asks for a right that tokens grant nobody, so that asking keeps
@@ -378,9 +435,47 @@ impl Drop for View {
     }
 }
 
-/// Bytes in a view, in whole pages.
-pub(super) fn extent(view: &View) -> u64 {
-    view.regions_from(0).map(|(_, size, _)| size as u64).sum()
+/// Bytes in a section: exact for one on a file, else in whole pages. The handle needs the right to ask.
+pub(super) fn section_size(section: &OwnedHandle) -> io::Result<u64> {
+    /// `SECTION_BASIC_INFORMATION`
+    #[repr(C)]
+    struct Basic {
+        base: *mut std::ffi::c_void,
+        attributes: u32,
+        size: i64,
+    }
+
+    const SECTION_BASIC_INFORMATION: u32 = 0;
+
+    #[link(name = "ntdll")]
+    unsafe extern "system" {
+        fn NtQuerySection(
+            section: HANDLE,
+            class: u32,
+            information: *mut Basic,
+            length: usize,
+            used: *mut usize,
+        ) -> i32;
+    }
+
+    let mut info = Basic { base: ptr::null_mut(), attributes: 0, size: 0 };
+    // SAFETY: the handle is open as long as it is borrowed; the struct is the one of this class, lives through
+    // the call, which fills it, and its size is given; the length used is not asked for.
+    let code = unsafe {
+        NtQuerySection(
+            section.as_raw_handle(),
+            SECTION_BASIC_INFORMATION,
+            &raw mut info,
+            size_of::<Basic>(),
+            ptr::null_mut(),
+        )
+    };
+    if code < 0 {
+        // SAFETY: turns one number into another.
+        let code = unsafe { RtlNtStatusToDosError(code) };
+        return Err(io::Error::from_raw_os_error(code as i32));
+    }
+    Ok(info.size as u64)
 }
 
 /// Commits `len` bytes from `at` of a view, where some of them are only reserved.
@@ -406,9 +501,22 @@ pub(super) fn is_committed(view: &View, at: usize, len: usize) -> bool {
     len == 0 || whole
 }
 
-/// Tells the system that the whole pages within `len` bytes from `at` of a view are not needed any more: they
-/// stay committed, and hold what they held, or zeroes, after.
+/// Wipes `len` bytes from `at` of a view that can be written, as far as they have memory, and tells the system that
+/// the whole pages among them are not needed any more: they stay committed, and are zero after.
 pub(super) fn discard(view: &View, at: usize, len: usize) {
+    let mut left = len;
+    for (first, size, state) in view.regions_from(at) {
+        let part = size.min(left);
+        if state == MEM_COMMIT {
+            // SAFETY: the range lies within the view, has memory, and can be written; shared memory is accessed
+            // with atomic operations only.
+            unsafe { bytes::zero(first, part) };
+        }
+        left -= part;
+        if left == 0 {
+            break;
+        }
+    }
     let first = at.next_multiple_of(PAGE);
     let end = (at + len) / PAGE * PAGE;
     if end > first {

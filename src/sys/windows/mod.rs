@@ -3,26 +3,27 @@
 //! A named map is a named section (`Local\` or `Global\` and the name as given), so that it is shared with
 //! every program that uses the system's own calls, .NET's maps among them. The kernel counts its handles: the
 //! name goes with the last one, and views keep only the memory. `kernel` wraps the calls, `file` has what
-//! concerns files alone, `lock` the locks. `map` relies on it.
+//! concerns files alone, `lock` the locks, `wake` how sleepers are woken. `map` relies on it.
 
 mod file;
 mod kernel;
 mod lock;
 #[cfg(test)]
 mod tests;
+mod wake;
 
 use std::fs::File;
 use std::io;
 use std::os::windows::io::OwnedHandle;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_COMMITMENT_LIMIT, ERROR_DISK_FULL, ERROR_FILE_NOT_FOUND,
-    ERROR_FILENAME_EXCED_RANGE, ERROR_INVALID_ADDRESS, ERROR_INVALID_HANDLE, ERROR_INVALID_PARAMETER,
-    ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_USER_MAPPED_FILE,
+    ERROR_INVALID_ADDRESS, ERROR_INVALID_HANDLE, ERROR_INVALID_PARAMETER, ERROR_NO_SYSTEM_RESOURCES,
+    ERROR_NOT_ENOUGH_MEMORY, ERROR_USER_MAPPED_FILE,
 };
 use windows_sys::Win32::System::SystemServices::MAXIMUM_ALLOWED;
 
@@ -30,6 +31,9 @@ pub(crate) use self::file::{file_access, grow_file, has_no_length, open_file};
 pub(crate) use self::kernel::coarse_time;
 use self::kernel::{NewSection, Security, View};
 use self::lock::SectionLocks;
+#[cfg(feature = "tokio")]
+pub(crate) use self::wake::sleep_on_any;
+pub(crate) use self::wake::{sleep_on, wake_all};
 use super::{Disposition, LockId, LockMode, Opened, Place, Request};
 use crate::error::{Error, Result, Subject};
 use crate::map::{Access, MapInfo, Scope, bytes};
@@ -37,6 +41,9 @@ use crate::map::{Access, MapInfo, Scope, bytes};
 /// How often [`Section::named`] goes from opening to creating and back. A round fails only when another
 /// process creates or lets go of the name at that very moment.
 const ROUNDS: u32 = 1000;
+
+/// UTF-16 units of a name with its prefix: what a string of the kernel holds, without a NUL.
+const LONGEST_NAME: usize = 32_766;
 
 /// Held by who creates a map whose first bytes are given, until they are there.
 const BIRTH: LockId = LockId(0);
@@ -53,6 +60,8 @@ pub(crate) struct Section {
     file: Option<Arc<File>>,
     on_file: bool,
     locks: SectionLocks,
+    /// Where sleepers on its words wait.
+    sleepers: Arc<wake::Place>,
 }
 
 impl Section {
@@ -68,7 +77,8 @@ impl Section {
             inheritable: request.inheritable,
         })
         .map_err(|e| refused("create", &subject, request.capacity, e))?;
-        Ok(Self { handle, file: None, on_file: false, locks: SectionLocks::of_one_handle() })
+        let sleepers = Arc::new(wake::Place::here());
+        Ok(Self { handle, file: None, on_file: false, locks: SectionLocks::of_one_handle(), sleepers })
     }
 
     pub(crate) fn named(place: Place<'_>, disposition: Disposition, request: Request) -> Result<Opened> {
@@ -93,11 +103,13 @@ impl Section {
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
             }
+            // A cell gets a page that nobody uses: see `part`.
+            let spare = if place.head.is_empty() { 0 } else { kernel::PAGE as u64 };
             let created = kernel::create_section(&NewSection {
                 file: None,
                 name: Some(&name),
                 security: Some(&this_user(&subject)?),
-                capacity: check_capacity(request.capacity)?,
+                capacity: check_capacity(request.capacity.saturating_add(spare))?,
                 access: request.access,
                 reserve_only: request.delay_allocate_pages,
                 inheritable: request.inheritable,
@@ -105,7 +117,8 @@ impl Section {
             match created {
                 Ok((handle, false)) => {
                     let locks = SectionLocks::of_name(place.name);
-                    let section = Self { handle, file: None, on_file: false, locks };
+                    let sleepers = Arc::new(wake::Place::of_name(place.name));
+                    let section = Self { handle, file: None, on_file: false, locks, sleepers };
                     if birth.is_some() {
                         section.write_head(place.head, &subject)?;
                     }
@@ -146,7 +159,9 @@ impl Section {
         });
         match (created, &place, &name) {
             (Ok((handle, false)), ..) => {
-                Ok(Self { handle, locks: SectionLocks::of_file(), file: Some(Arc::new(file)), on_file: true })
+                let sleepers = Arc::new(wake::Place::of_file(&file));
+                let locks = SectionLocks::of_file();
+                Ok(Self { handle, locks, file: Some(Arc::new(file)), on_file: true, sleepers })
             }
             (Ok((_, true)), ..) => Err(Error::AlreadyExists { subject }),
             (Err(e), Some(place), Some(name)) => Err(refused_new(place, name, request.capacity, e)),
@@ -174,14 +189,17 @@ impl Section {
             .find(|access| View::new(&all, *access, 0, 1).is_ok())
             .unwrap_or(Access::Read);
         let whole = View::new(&all, Access::Read, 0, 0).map_err(failed)?;
+        let capacity = kernel::section_size(&all).map_err(failed)?;
         let file = kernel::mapped_file(&whole);
+        let sleepers = file.as_deref().map_or_else(|| wake::Place::of_name(place.name), wake::Place::of_path);
         let section = Self {
             handle,
             file: None,
             on_file: file.is_some(),
+            sleepers: Arc::new(sleepers),
             locks: file.map_or_else(|| SectionLocks::of_name(place.name), SectionLocks::of_path),
         };
-        Ok(Opened { section, capacity: kernel::extent(&whole), protection, created: false })
+        Ok(Opened { section, capacity, protection, created: false })
     }
 
     /// Maps `len` bytes from `offset` of the map; both were checked against the capacity.
@@ -220,7 +238,9 @@ impl Section {
         }
         let file =
             self.file.as_ref().filter(|_| access.writes_shared()).map_or_else(Weak::new, Arc::downgrade);
-        Ok(Mapping { view: Some(view), skip, len, file })
+        let mapping = Mapping { view: Some(view), skip, len, file };
+        wake::enter(mapping.as_ptr().addr(), len, self.sleepers.clone());
+        Ok(mapping)
     }
 
     /// Nothing to let go of: the file is closed with the section's handle, whatever views there are.
@@ -233,6 +253,7 @@ impl Section {
     }
 
     /// Has the system start writing changed bytes of a part of the map to the file: it does so by itself.
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
     pub(crate) fn start_flush(&self, _offset: u64, _len: u64) {}
 
     /// Has the disk write what a flush of a view has handed to it.
@@ -275,9 +296,8 @@ impl Section {
         }
     }
 
-    /// Lets the system drop what `len` bytes from `offset` of the map hold; what they read as after is not
-    /// defined. The pages stay taken, which is all the same to views that touch them: sections in memory can't
-    /// give a page back.
+    /// Wipes `len` bytes from `offset` of the map and lets the system drop their pages. The pages stay taken, which
+    /// is all the same to views that touch them: sections in memory can't give a page back.
     pub(crate) fn release(&self, offset: u64, len: u64) {
         if let Ok(Some((view, skip))) = self.part(offset, len) {
             kernel::discard(&view, skip, len as usize);
@@ -371,21 +391,13 @@ impl Mapping {
     }
 }
 
-/// Sleeps while `word` is `expected`, `limit` at most; may return early.
-///
-/// The system's wait on an address (`WaitOnAddress`) does not reach other processes. This looks again after
-/// 50 µs, then ever less often, down to every 2 ms.
-pub(crate) fn sleep_on(word: &AtomicU32, expected: u32, limit: Duration) {
-    let start = Instant::now();
-    let mut pause = Duration::from_micros(50);
-    while word.load(Ordering::Acquire) == expected && start.elapsed() < limit {
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(2));
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        if self.view.is_some() {
+            wake::leave(self.as_ptr().addr());
+        }
     }
 }
-
-/// Nobody sleeps in the system: see [`sleep_on`].
-pub(crate) fn wake_all(_word: &AtomicU32) {}
 
 /// Processes don't fork here.
 pub(crate) const fn fork_generation() -> u32 {
@@ -442,7 +454,17 @@ fn kernel_name(place: &Place<'_>) -> Result<Vec<u16>> {
             "file mode {mode:#o}: on Windows a map admits the user who creates it (0o600) and nobody else"
         )));
     }
-    Ok(kernel::wide(&format!("{}{}", prefix(place.name.scope()), place.name.text())))
+    let name = kernel::wide(&format!("{}{}", prefix(place.name.scope()), place.name.text()));
+    // Not left to the system, whose strings cut off what is beyond.
+    if name.len() - 1 > LONGEST_NAME {
+        return Err(Error::invalid(
+            "name",
+            format!(
+                "with the prefix of its scope it is longer than the {LONGEST_NAME} UTF-16 units that Windows takes"
+            ),
+        ));
+    }
+    Ok(name)
 }
 
 fn this_user(subject: &Subject) -> Result<Security> {
@@ -488,10 +510,6 @@ fn refused(doing: &str, subject: &Subject, needed: u64, e: io::Error) -> Error {
             subject.clone(),
             format!("its creator does not admit this user, or not to all that was asked for ({e})"),
         ),
-        Some(ERROR_FILENAME_EXCED_RANGE) => Error::invalid(
-            "name",
-            "with the prefix of its scope it is longer than the 32,766 UTF-16 units that Windows takes",
-        ),
         Some(ERROR_USER_MAPPED_FILE) => Error::SharingViolation { subject: subject.clone() },
         Some(
             ERROR_COMMITMENT_LIMIT
@@ -508,14 +526,6 @@ fn refused(doing: &str, subject: &Subject, needed: u64, e: io::Error) -> Error {
         },
         _ => Error::from_io(doing, subject.clone(), e),
     }
-}
-
-/// Sleeps while each word is what is expected of it, `limit` at most. No call sleeps on words that other
-/// processes wake.
-#[cfg(feature = "tokio")]
-pub(crate) fn sleep_on_any(words: &[(&AtomicU32, u32)], limit: Duration) -> Option<usize> {
-    super::poll_any(words, limit);
-    None
 }
 
 /// Processes don't fork here.

@@ -2,11 +2,22 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::kernel;
+use windows_sys::Win32::Foundation::FILETIME;
+use windows_sys::Win32::Security::Authorization::{
+    ConvertSecurityDescriptorToStringSecurityDescriptorW, GetSecurityInfo, SDDL_REVISION_1, SE_KERNEL_OBJECT,
+};
+use windows_sys::Win32::Security::DACL_SECURITY_INFORMATION;
+use windows_sys::Win32::System::SystemServices::MAXIMUM_ALLOWED;
+use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessTimes};
+
+use super::{kernel, sleep_on, wake, wake_all};
 use crate::cell::{Cell, CellOptions, Durability};
 use crate::error::ErrorKind;
 use crate::map::{Access, MapName, MapOptions, MemoryMappedFile, OpenMode, Rights, Scope};
@@ -116,6 +127,34 @@ fn child() {
                 stay();
                 Ok(())
             });
+        }
+        "sleep" => {
+            let map = MemoryMappedFile::open_existing(&name).unwrap();
+            let view = map.create_view_accessor(0, 0).unwrap();
+            println!("\nready");
+            // No word changes.
+            sleep_on(view.atomic::<AtomicU32>(0).unwrap(), 0, NEVER);
+            println!("\nwoken");
+        }
+        "acknowledge" => {
+            let map = MemoryMappedFile::open_existing(&name).unwrap();
+            let view = map.create_view_accessor(0, 0).unwrap();
+            println!("\nready");
+            let [round, answers] = [0, 4].map(|at| view.atomic::<AtomicU32>(at).unwrap());
+            for seen in 0..WAKES {
+                sleep_until(round, |round| round > seen);
+                answers.fetch_add(1, Ordering::Release);
+                wake_all(answers);
+            }
+            stay();
+        }
+        "wait" => {
+            let cell = Cell::open(MemoryMappedFile::open_existing(&name).unwrap()).unwrap();
+            println!("\nready");
+            let before = processor_time();
+            assert_eq!(cell.wait_newer(0, LIMIT).unwrap(), 1);
+            println!("\n{} ms", processor_time().saturating_sub(before).as_millis());
+            stay();
         }
         "make cells" => {
             stay();
@@ -388,6 +427,143 @@ fn a_waiter_learns_of_versions_and_of_the_last_writers_end() {
     });
 }
 
+/// Longer than any test may take: who is not woken before does not end.
+const NEVER: Duration = Duration::from_secs(3600);
+const WAKES: u32 = 1000;
+
+fn sleep_until(word: &AtomicU32, done: impl Fn(u32) -> bool) {
+    loop {
+        let found = word.load(Ordering::Acquire);
+        if done(found) {
+            return;
+        }
+        sleep_on(word, found, NEVER);
+    }
+}
+
+/// Runs with a map by name, in memory and on a file.
+fn in_memory_and_on_a_file(of: &str, run: impl Fn(&str, &MemoryMappedFile)) {
+    let in_memory = name(of);
+    run(&in_memory, &MemoryMappedFile::create_new(&in_memory, 4096).unwrap());
+    let folder = temporary(of);
+    let on_file = name(&format!("{of}-file"));
+    let options = MapOptions::new().open_mode(OpenMode::CreateNew).map_name(&on_file);
+    run(&on_file, &options.create_from_file(folder.join("map"), 4096).unwrap());
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_sleeper_in_another_process_sleeps_until_it_is_woken() {
+    in_memory_and_on_a_file("sleep", |name, map| {
+        let view = map.create_view_accessor(0, 0).unwrap();
+        let mut other = Other::start("sleep", name);
+        let woken = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // It may not be asleep yet.
+                while !woken.load(Ordering::Acquire) {
+                    wake_all(view.atomic::<AtomicU32>(0).unwrap());
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+            other.wait_for("woken");
+            woken.store(true, Ordering::Release);
+        });
+        assert!(other.process.wait().unwrap().success());
+    });
+}
+
+#[test]
+fn no_sleeper_misses_a_wake_up_whoever_else_is_woken() {
+    const OTHERS: u32 = 3;
+    in_memory_and_on_a_file("wake", |name, map| {
+        let view = map.create_view_accessor(0, 0).unwrap();
+        let [round, answers] = [0, 4].map(|at| view.atomic::<AtomicU32>(at).unwrap());
+        let others: Vec<_> = (0..OTHERS).map(|_| Other::start("acknowledge", name)).collect();
+        // Nothing ends such a sleep but a wake-up: one that is missed hangs.
+        for next in 1..=WAKES {
+            round.store(next, Ordering::Release);
+            wake_all(round);
+            sleep_until(answers, |answers| answers == next * OTHERS);
+        }
+        others.into_iter().for_each(Other::end);
+    });
+}
+
+#[test]
+fn sleepers_that_were_woken_and_stopped_leave_others_a_way() {
+    let map = MapName::parse(&name("spent"), None).unwrap();
+    let place = wake::Place::of_name(&map);
+    let wake::Place::Names(names) = &place else { panic!("it has names") };
+    let opened = open(map.text(), Disposition::CreateNew).unwrap();
+    let subject = map.subject();
+    let mapping = opened.section.map(0, 4096, 4096, Access::ReadWrite, &subject).unwrap();
+    // SAFETY: the mapping is page-aligned, has this memory, and lives as long as the word is used.
+    let word = unsafe { &*mapping.as_ptr().cast::<AtomicU32>() };
+    // As many as there are names, each woken and never gone.
+    let spent: Vec<_> = (0..wake::BELLS).map(|_| place.bell().unwrap().unwrap()).collect();
+    place.ring();
+    assert!(place.bell().unwrap().is_some(), "they shared the first, and the second is free");
+    drop(spent);
+    let mut spent = Vec::new();
+    while let Some(bell) = place.bell().unwrap() {
+        kernel::ring(&bell);
+        spent.push(bell);
+    }
+    assert_eq!(spent.len(), wake::BELLS as usize);
+    let is_woken = || {
+        sleep_on(word, 0, Duration::from_millis(1));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(5));
+                word.fetch_add(1, Ordering::Release);
+                wake_all(word);
+            });
+            sleep_until(word, |word| word > 0);
+        });
+        word.store(0, Ordering::Release);
+    };
+    is_woken();
+    drop(spent);
+    // Also where another kind of object has the first name.
+    let other = MemoryMappedFile::create_new(&format!("{names}.0"), 1).unwrap();
+    assert!(place.bell().is_err());
+    is_woken();
+    drop(other);
+    assert!(place.bell().unwrap().is_some());
+}
+
+#[test]
+fn who_waits_for_a_version_takes_no_processor_time() {
+    let name = name("idle");
+    let cell = cell(&name);
+    let mut other = Other::start("wait", &name);
+    std::thread::sleep(Duration::from_secs(2));
+    cell.try_writer().unwrap().unwrap().publish(b"value").unwrap();
+    let mut line = String::new();
+    while !line.trim_end().ends_with("ms") {
+        line.clear();
+        assert_ne!(other.output.read_line(&mut line).unwrap(), 0, "the other process ended early");
+    }
+    let took: u64 = line.trim_end().strip_suffix(" ms").unwrap().parse().unwrap();
+    println!("{took} ms of processor time in 2 s");
+    assert!(took <= 40, "{took} ms");
+    other.end();
+}
+
+/// What this process has taken.
+fn processor_time() -> Duration {
+    let [mut created, mut ended, mut kernel, mut user] = [FILETIME::default(); 4];
+    // SAFETY: the pseudo-handle of this process is always valid.
+    let process = unsafe { GetCurrentProcess() };
+    // SAFETY: fills the four structs, which live through the call.
+    let done =
+        unsafe { GetProcessTimes(process, &raw mut created, &raw mut ended, &raw mut kernel, &raw mut user) };
+    assert_ne!(done, 0);
+    let nanos = |time: FILETIME| (u64::from(time.dwHighDateTime) << 32 | u64::from(time.dwLowDateTime)) * 100;
+    Duration::from_nanos(nanos(kernel) + nanos(user))
+}
+
 #[test]
 fn a_cell_is_whole_for_who_opens_it_while_it_is_made() {
     let name = name("birth");
@@ -534,18 +710,21 @@ fn temporary(of: &str) -> PathBuf {
 }
 
 #[test]
-fn files_are_mapped_grown_and_shared_for_reading_only() {
+fn files_are_mapped_grown_and_shared() {
     let folder = temporary("files");
     let path = folder.join("map");
     fs::write(&path, b"abc").unwrap();
     let name = name("files");
     let map = MapOptions::new().map_name(&name).create_from_file(&path, 1000).unwrap();
     assert_eq!((map.capacity(), fs::metadata(&path).unwrap().len()), (1000, 1000));
-    let second = MemoryMappedFile::create_from_file(&path, 0).unwrap_err();
-    assert_eq!(second.kind(), ErrorKind::SharingViolation, "{second}");
+    let second = MemoryMappedFile::create_from_file(&path, 0).unwrap();
+    let shorter = MapOptions::new().open_mode(OpenMode::Create).create_from_file(&path, 10).unwrap_err();
+    assert_eq!(shorter.kind(), ErrorKind::SharingViolation, "{shorter}");
+    assert!(fs::remove_file(&path).is_err());
+    drop(second);
     let opened = open(&name, Disposition::OpenExisting).unwrap();
     assert!(opened.section.is_on_file());
-    assert_eq!(opened.capacity, 4096);
+    assert_eq!(opened.capacity, 1000);
     let view = map.create_view_accessor(0, 0).unwrap();
     assert_eq!(view.read::<u8>(0).unwrap(), b'a');
     view.write(999, b'z').unwrap();
@@ -553,8 +732,6 @@ fn files_are_mapped_grown_and_shared_for_reading_only() {
     drop((map, opened));
     // The view keeps the memory, neither the name nor the file's handle.
     assert!(open(&name, Disposition::OpenExisting).is_err());
-    // The map shared its file for reading only.
-    drop(fs::OpenOptions::new().write(true).open(&path).unwrap());
     view.write(998, b'y').unwrap();
     drop(view);
     assert_eq!(fs::read(&path).unwrap()[998..], *b"yz");
@@ -603,10 +780,60 @@ fn running_out_is_an_error() {
     assert_eq!(refused.kind(), ErrorKind::OutOfRange, "{refused}");
 }
 
+/// Who is admitted to an object, in the security descriptor definition language.
+fn admitted(object: &OwnedHandle) -> String {
+    let mut descriptor = ptr::null_mut();
+    // SAFETY: the handle is open as long as it is borrowed; `descriptor` takes the pointer, and nothing else is
+    // asked for.
+    let code = unsafe {
+        GetSecurityInfo(
+            object.as_raw_handle(),
+            SE_KERNEL_OBJECT,
+            DACL_SECURITY_INFORMATION,
+            ptr::null_mut(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            &raw mut descriptor,
+        )
+    };
+    assert_eq!(code, 0);
+    let (mut text, mut units) = (ptr::null_mut(), 0);
+    // SAFETY: the descriptor is the one of the last call; `text` and `units` take what is given. Neither is freed:
+    // the process ends soon.
+    let done = unsafe {
+        ConvertSecurityDescriptorToStringSecurityDescriptorW(
+            descriptor,
+            SDDL_REVISION_1,
+            DACL_SECURITY_INFORMATION,
+            &raw mut text,
+            &raw mut units,
+        )
+    };
+    assert_ne!(done, 0);
+    // SAFETY: the call gave as many units.
+    let text = unsafe { std::slice::from_raw_parts(text, units as usize) };
+    String::from_utf16_lossy(text).trim_end_matches('\0').to_owned()
+}
+
 #[test]
 fn only_the_creating_user_is_admitted() {
-    // The descriptor itself: another user is not at hand here.
-    assert!(kernel::Security::this_user().is_ok());
+    // Another user is not at hand here: what the kernel says of the objects.
+    let own = kernel::user_sid().unwrap();
+    let map = name("admitted");
+    let _map = MemoryMappedFile::create_new(&map, 1).unwrap();
+    let _cell = cell(&format!("{map}-cell"));
+    for name in [map.clone(), format!("{map}-cell")] {
+        let name = kernel::wide(&format!("Local\\{name}"));
+        let admitted = admitted(&kernel::open_section(&name, MAXIMUM_ALLOWED, false).unwrap());
+        // Protected from what would be inherited, and one entry, which allows.
+        assert!(admitted.starts_with("D:P(A;") && admitted.matches('(').count() == 1, "{admitted}");
+        assert!(admitted.ends_with(&format!(";{own})")), "{admitted}, and not {own}");
+    }
+}
+
+#[test]
+fn a_token_is_taken_once_and_free_when_its_holder_lets_go() {
     let token = kernel::wide(&format!("Local\\{}", name("token")));
     let held = kernel::create_token(&token).unwrap();
     assert!(held.is_some());

@@ -9,10 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use serde_json::Value as Json;
-use tempfile::TempDir;
+
+#[path = "../../../handover-tests/src/alone.rs"]
+#[allow(unreachable_pub, reason = "public where it comes from")]
+mod alone;
+
+use alone::{OwnDir, names_in, own_dir};
 
 pub(crate) struct World {
-    dir: TempDir,
+    dir: OwnDir,
 }
 
 /// What a run of the command came to.
@@ -72,9 +77,21 @@ impl Running {
         }
     }
 
+    #[cfg(unix)]
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().expect("kill").success());
+    }
+
+    /// Asks it to end, and waits for that. On Windows only a console can ask: there it is killed.
+    #[cfg_attr(unix, allow(unused_mut))]
+    pub(crate) fn stop(mut self) -> Ran {
+        #[cfg(unix)]
+        self.signal("TERM");
+        #[cfg(not(unix))]
+        self.child.kill().expect("kill");
+        let ran = self.end();
+        if cfg!(unix) { ran.expect(0) } else { ran }
     }
 
     /// Waits for its end.
@@ -103,7 +120,7 @@ impl Drop for Running {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        let dir = own_dir();
         std::fs::create_dir(dir.path().join("names")).expect("a directory for names");
         Self { dir }
     }
@@ -115,6 +132,11 @@ impl World {
 
     pub(crate) fn names(&self) -> PathBuf {
         self.path("names")
+    }
+
+    /// Options for names of this world.
+    pub(crate) fn names_options(&self) -> handover::MapOptions {
+        names_in(self.names())
     }
 
     pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
@@ -166,4 +188,16 @@ impl World {
         visit(&self.names(), &mut found);
         found
     }
+}
+
+/// A shell's command line that runs the command with each of these arguments, and ends with this code.
+pub(crate) fn script(commands: &[&str], code: u8) -> Vec<String> {
+    let handover = env!("CARGO_BIN_EXE_handover");
+    if cfg!(windows) {
+        let handover = handover.replace('/', "\\");
+        let each: String = commands.iter().flat_map(|command| [&handover, " ", command, " & "]).collect();
+        return format!("cmd /c {each}exit {code}").split(' ').map(str::to_owned).collect();
+    }
+    let line: String = commands.iter().flat_map(|command| ["'", handover, "' ", command, "; "]).collect();
+    ["sh".to_owned(), "-c".to_owned(), format!("{line}exit {code}")].into()
 }

@@ -14,7 +14,6 @@ type Answer = Result<Reply, Failure>;
 struct State {
     maps: HashMap<u32, MemoryMappedFile>,
     views: HashMap<u32, ViewStream>,
-    #[cfg(target_os = "linux")]
     cells: handover_tests::cell_actor::Cells,
     /// The last number given out.
     last: u32,
@@ -28,6 +27,10 @@ fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
     if std::env::args().nth(1).as_deref() == Some(ANNOUNCE) {
         answer(&Reply::Done);
+    }
+    #[cfg(windows)]
+    if handover_tests::race::be_worker() {
+        return ExitCode::SUCCESS;
     }
     let mut state = State::default();
     let mut line = String::new();
@@ -103,6 +106,11 @@ impl State {
                 self.view_at(view, offset)?.write_all(&bytes).map_err(|e| system(&e))?;
                 Ok(Reply::Done)
             }
+            #[cfg(any(target_os = "linux", windows))]
+            Command::Race { notes, slot } => handover_tests::race::Notes::open(&notes)
+                .and_then(|notes| handover_tests::race::take_part(&notes, slot))
+                .map(|()| Reply::Done)
+                .map_err(|e| system(&e)),
             Command::CollectGarbage { global } => {
                 handover::collect_garbage(scope(global), None).map(Reply::Names).map_err(|e| library(&e))
             }
@@ -133,7 +141,6 @@ impl State {
                 Ok(Reply::Done)
             }
             Command::Exit => std::process::exit(0),
-            #[cfg(target_os = "linux")]
             Command::Cell(command) => self.cells.obey(command),
             Command::Threads { threads, rounds, name } => threads_agree(threads, rounds, &name),
             #[cfg(target_os = "linux")]
@@ -256,7 +263,6 @@ mod linux {
     use std::os::unix::process::CommandExt;
     use std::path::Path;
 
-    use handover_tests::race::{Notes, take_part};
     use handover_tests::{Command, Reply};
 
     fn check(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -308,7 +314,6 @@ mod linux {
             Command::Exec => {
                 return Err(std::process::Command::new(std::env::current_exe()?).arg(super::ANNOUNCE).exec());
             }
-            Command::Race { notes, slot } => take_part(&Notes::open(&notes)?, slot)?,
             other => unreachable!("{other:?} is carried out elsewhere"),
         }
         Ok(Reply::Done)

@@ -1,17 +1,38 @@
 //! What the contract tests share: a directory of their own for names, and what an error says.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use handover::{Error, ErrorKind, MapOptions, Result};
-use tempfile::TempDir;
+use std::fs::{File, OpenOptions};
+use std::path::Path;
 
-/// A place for names and files that no other test sees and that goes with the value.
-pub(crate) fn own_dir() -> TempDir {
-    tempfile::tempdir().unwrap()
-}
+use handover::{Error, ErrorKind, MapOptions, Result};
+use handover_tests::names_in;
+#[allow(unused_imports, reason = "each test file uses its part")]
+pub(crate) use handover_tests::own_dir;
+use tempfile::TempDir;
 
 /// Options whose names lie in `dir`.
 pub(crate) fn within(dir: &TempDir) -> MapOptions {
-    MapOptions::new().directory(dir.path())
+    names_in(dir)
+}
+
+/// A unit that the offsets of views are multiples of inside the system; a map is longer than one.
+pub(crate) fn page() -> u64 {
+    #[cfg(unix)]
+    return rustix::param::page_size() as u64;
+    #[cfg(not(unix))]
+    65_536
+}
+
+/// The file for this program alone, as .NET's `FileShare.None` has it, unless somebody else has it open (on
+/// Unix: somebody who takes such locks too).
+pub(crate) fn take_alone(path: &Path) -> Option<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(windows)]
+    std::os::windows::fs::OpenOptionsExt::share_mode(&mut options, 0);
+    let file = options.open(path).ok()?;
+    file.try_lock().ok()?;
+    Some(file)
 }
 
 /// The class of the error that must be there.

@@ -1,5 +1,5 @@
-#![cfg(target_os = "linux")]
 //! A child keeps none of its parent's locks, also where the process may open no more files.
+#![cfg(target_os = "linux")]
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};

@@ -1,0 +1,4 @@
+//! What handing over values costs.
+
+pub mod record;
+pub mod report;

@@ -1,0 +1,3 @@
+//! Runs the benchmark.
+
+fn main() {}

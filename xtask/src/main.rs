@@ -1,10 +1,11 @@
 //! The project's own tasks: `cargo xtask help` lists them.
 //!
 //! A task is a list of steps (`steps`), run in order up to the first that fails. Relies on the standard library
-//! and on the tools of the Rust toolchain alone.
+//! and on the tools of the Rust toolchain; one step also on valgrind.
 
 mod commands;
 mod dependencies;
+mod instructions;
 mod portability;
 mod steps;
 mod toolchain;
@@ -26,6 +27,11 @@ const TASKS: &[Task] = &[
     Task { name: "test", about: "everything that must pass before a change is accepted", steps: steps::TEST },
     Task { name: "model", about: "check the cell's protocol with loom", steps: steps::MODEL_ONLY },
     Task { name: "soak", about: "long runs of the tests that kill and stop processes", steps: steps::SOAK },
+    Task {
+        name: "instructions",
+        about: "count the hot paths' instructions (--renew: write their table anew)",
+        steps: steps::INSTRUCTIONS_ONLY,
+    },
     Task { name: "readme", about: "run the commands shown in README.md and docs/", steps: steps::README },
 ];
 
@@ -45,9 +51,14 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // The one task that takes arguments of its own.
-    if name == FUZZ {
-        return match steps::fuzz(only) {
+    // What takes arguments of its own.
+    let own = match &arguments[..] {
+        [name, arguments @ ..] if name == FUZZ => Some(steps::fuzz(arguments)),
+        [name, renew] if name == "instructions" && renew == "--renew" => Some(instructions::renew()),
+        _ => None,
+    };
+    if let Some(outcome) = own {
+        return match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
                 eprintln!("{why}");
@@ -75,7 +86,7 @@ fn help() -> String {
     use std::fmt::Write;
     let mut text = "cargo xtask TASK [STEP…]: run a task, or only some of its steps\n\n".to_owned();
     let mut line = |name: &str, about: &str| {
-        let _ = writeln!(text, "  {name:<8} {about}");
+        let _ = writeln!(text, "  {name:<12} {about}");
     };
     for task in TASKS {
         line(task.name, task.about);

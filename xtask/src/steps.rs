@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use crate::{commands, dependencies, portability, toolchain};
+use crate::{commands, dependencies, instructions, portability, toolchain};
 
 /// One thing to check.
 pub(crate) struct Step {
@@ -34,7 +34,15 @@ const MODEL: Step = Step {
     },
 };
 
+const INSTRUCTIONS: Step = Step {
+    name: "instructions",
+    about: "the hot paths take no more instructions than before, as callgrind counts them",
+    run: instructions::check,
+};
+
 pub(crate) const README: &[Step] = &[COMMANDS];
+
+pub(crate) const INSTRUCTIONS_ONLY: &[Step] = &[INSTRUCTIONS];
 
 pub(crate) const MODEL_ONLY: &[Step] = &[MODEL];
 
@@ -106,6 +114,7 @@ pub(crate) const TEST: &[Step] = &[
         run: || cargo(&["test", "--workspace", "--all-targets", "--all-features"], &[]),
     },
     MODEL,
+    INSTRUCTIONS,
     Step {
         name: "doctests",
         about: "the examples in the documentation and in README.md",

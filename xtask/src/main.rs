@@ -3,6 +3,7 @@
 //! A task is a list of steps (`steps`), run in order up to the first that fails. Relies on the standard library
 //! and on the tools of the Rust toolchain; one step also on valgrind.
 
+mod bench;
 mod commands;
 mod dependencies;
 mod instructions;
@@ -38,6 +39,9 @@ const TASKS: &[Task] = &[
 /// `cargo xtask fuzz [TARGET] [--minutes N] [--seed S]`.
 const FUZZ: &str = "fuzz";
 
+/// `cargo xtask bench [--quick]`.
+const BENCH: &str = "bench";
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (name, only) = match &arguments[..] {
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
     // What takes arguments of its own.
     let own = match &arguments[..] {
         [name, arguments @ ..] if name == FUZZ => Some(steps::fuzz(arguments)),
+        [name, arguments @ ..] if name == BENCH => Some(bench::run(arguments)),
         [name, renew] if name == "instructions" && renew == "--renew" => Some(instructions::renew()),
         _ => None,
     };
@@ -95,6 +100,7 @@ fn help() -> String {
         }
     }
     line(FUZZ, "feed targets with new inputs: fuzz [TARGET…] [--minutes N] [--seed S] (5 minutes for all)");
+    line(BENCH, "measure handover beside bare loops and its peers: bench [--quick] (10 minutes, quick: 3)");
     line("help", "this text");
     text
 }

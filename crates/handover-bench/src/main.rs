@@ -1,3 +1,5 @@
-//! Runs the benchmark.
+//! The benchmark's program: see the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    handover_bench::main()
+}

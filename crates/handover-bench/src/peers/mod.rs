@@ -1,0 +1,1 @@
+//! What else people use to hand over values on one machine.

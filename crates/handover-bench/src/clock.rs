@@ -65,6 +65,9 @@ pub(crate) struct Budget {
     pub(crate) most: usize,
 }
 
+/// How long samples that count are waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Samples that a figure has at least, however long they take.
 const LEAST: usize = 5;
 
@@ -95,7 +98,17 @@ impl Clock {
     }
 
     /// Samples of an operation that can be repeated at once: nanoseconds for each.
-    pub(crate) fn repeat(&self, budget: Budget, mut operation: impl FnMut()) -> Vec<f64> {
+    pub(crate) fn repeat(&self, budget: Budget, operation: impl FnMut()) -> Vec<f64> {
+        self.repeat_while(budget, operation, || true)
+    }
+
+    /// [`repeat`](Self::repeat), without the samples after which `counts` says that they do not count.
+    pub(crate) fn repeat_while(
+        &self,
+        budget: Budget,
+        mut operation: impl FnMut(),
+        mut counts: impl FnMut() -> bool,
+    ) -> Vec<f64> {
         // Warms up, and finds how many make a batch.
         let warm = Instant::now();
         let mut count = 1;
@@ -108,8 +121,12 @@ impl Clock {
         }
         let start = Instant::now();
         let mut samples = Vec::new();
+        counts();
         while samples.len() < LEAST || (start.elapsed() < budget.time && samples.len() < budget.most) {
-            samples.push(self.batch_of(&mut operation, count) / count as f64);
+            let sample = self.batch_of(&mut operation, count) / count as f64;
+            if counts() || start.elapsed() > PATIENCE {
+                samples.push(sample);
+            }
         }
         samples
     }

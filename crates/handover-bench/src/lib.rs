@@ -21,7 +21,8 @@
 //!   Where a subject makes no difference between new and old values, reads are repeated instead. What it costs
 //!   to fetch the lines from another processor is in the hand-over's latency and in `read_while_published`.
 //! - `read_unchanged` is the same reader again while nothing is published, `read_while_published` while the
-//!   other process publishes without pause, `publish_while_read` the other way round.
+//!   other process publishes without pause, `publish_while_read` the other way round. Samples of small values
+//!   during which the other process did nothing, because the system had it wait, are thrown away.
 //! - `handover_spinning` is half a round trip between the two processes, each looking for the other's next value
 //!   without pause and then looking at each line of it. `handover_asleep` is the time from before the
 //!   publication to when the reader, which was asleep for a quarter of a millisecond, has looked at the value;

@@ -154,19 +154,23 @@ impl Stage {
         self.memory.half(STOP).store(u32::from(!goes_on), Ordering::Release);
     }
 
-    /// Whether who measures still does; asked by who does something meanwhile, which is told to be at it.
+    /// Whether who measures still does; asked by who does something meanwhile, which is counted.
     #[inline]
     pub(crate) fn goes_on_beside(&self) -> bool {
         let beside = self.memory.half(BESIDE);
-        if beside.load(Ordering::Relaxed) == 0 {
-            beside.store(1, Ordering::Release);
-        }
+        beside.store(beside.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
         self.goes_on()
+    }
+
+    /// How often that was done.
+    #[inline]
+    pub(crate) fn done_beside(&self) -> u32 {
+        self.memory.half(BESIDE).load(Ordering::Acquire)
     }
 
     /// Waits until the other process is at it.
     pub(crate) fn wait_beside(&self) {
-        while self.memory.half(BESIDE).load(Ordering::Acquire) == 0 {
+        while self.done_beside() == 0 {
             std::hint::spin_loop();
         }
     }

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
 
 use crate::payload::SIZES;
+use crate::peers::{Redis, Server};
 use crate::place::Stage;
 use crate::record::{Figure, Kind, Record, Subject};
-use crate::subject::{Measure, Outcome};
+use crate::subject::{Measure, Outcome, Subject as _};
 use crate::subjects::{ALL, Listed};
 use crate::worker::{NO_CALL_ROUNDS, Plan, Role, Samples, Task, make_folder, stage_path};
 use crate::{clock, machine, table, targets};
@@ -202,12 +203,37 @@ struct Runner<'a> {
     cases_run: usize,
 }
 
-/// The directory of a run, removed at its end.
+/// Begins the names of what runs make; the run's process id follows.
+const PREFIX: &str = "handover-bench-";
+
+/// Removes what runs left that were killed.
+fn remove_leftovers(base: &Path) {
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let id =
+            name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|id| id.parse::<u32>().ok());
+        if id.is_some_and(|id| !Path::new("/proc").join(id.to_string()).exists()) {
+            drop(Folder(entry.path()));
+        }
+    }
+}
+
+/// A directory of a run, removed at its end.
 struct Folder(PathBuf);
 
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+        // One of the peers names its memory after it: what its processes left when they failed.
+        let (Some(base), Some(name)) = (self.0.parent(), self.0.file_name()) else { return };
+        let prefix = format!("{}_", name.to_string_lossy());
+        for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+            if name.to_string_lossy().starts_with(PREFIX)
+                && entry.file_name().to_string_lossy().starts_with(&prefix)
+            {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 }
 
@@ -224,10 +250,17 @@ fn bench(options: &Options) -> Outcome<bool> {
     }
     let memory = Path::new("/dev/shm");
     let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    let folder = Folder(base.join(format!("handover-bench-{}", std::process::id())));
+    remove_leftovers(&base);
+    let folder = Folder(base.join(format!("{PREFIX}{}", std::process::id())));
     make_folder(&folder.0)?;
     let length = Length::new(options.quick);
-    let all = cases(options, &length);
+    let mut all = cases(options, &length);
+    // Where it is missing it is left out, and everything else is measured.
+    let server = Server::start(&folder.0);
+    if let Err(error) = &server {
+        eprintln!("Redis is not measured: {error}");
+        all.retain(|case| case.subject.name != Redis::NAME);
+    }
     let mut runner = Runner {
         length: &length,
         folder: folder.0.clone(),
@@ -260,6 +293,7 @@ fn bench(options: &Options) -> Outcome<bool> {
         }
     }
     progress.end();
+    drop(server);
     let figures = figures(&found);
     let measured = |subject: &&Listed| figures.iter().any(|figure| figure.subject == subject.name);
     let subjects = ALL.iter().filter(measured).map(|subject| Subject {
@@ -397,11 +431,12 @@ fn wait(processes: &mut [Process]) -> Outcome<()> {
 
 fn why(process: &Process, status: WaitStatus) -> String {
     let said = fs::read_to_string(&process.error).unwrap_or_default();
-    let said = said.trim();
+    let said: Vec<&str> = said.lines().filter(|line| !line.starts_with("note: ")).map(str::trim).collect();
+    let said = said.join(" ");
     match (status.exit_status(), status.terminating_signal()) {
         (_, Some(signal)) => format!("ended by signal {signal}; {said}"),
         (Some(code), _) if said.is_empty() => format!("ended with {code}"),
-        _ => said.to_owned(),
+        _ => said,
     }
 }
 
@@ -465,7 +500,12 @@ fn figures(found: &Found) -> Vec<Figure> {
                 min: percentiles[0],
                 median: percentiles[50],
                 p99: percentiles[99],
-                percentiles: if sorted.len() >= 20 { percentiles } else { Vec::new() },
+                // The series of sizes is drawn by its medians.
+                percentiles: if sorted.len() >= 20 && payload.parse::<usize>().is_err() {
+                    percentiles
+                } else {
+                    Vec::new()
+                },
                 bare: None,
                 ratio: None,
             }

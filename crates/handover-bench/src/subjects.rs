@@ -3,7 +3,7 @@
 use crate::record::Kind;
 use crate::subject::{Measure, Outcome, Subject};
 use crate::worker::{Samples, Task};
-use crate::{bare, own};
+use crate::{bare, own, peers};
 
 /// A subject, for those who don't know its types.
 pub(crate) struct Listed {
@@ -45,4 +45,23 @@ pub(crate) const ALL: &[Listed] = &[
     Listed::of::<own::Rkyv>(),
     Listed::of::<own::Json>(),
     Listed::of::<own::Plain>(),
+    Listed::of::<peers::SyncBytes>(),
+    Listed::of::<peers::SyncTyped>(),
+    Listed::of::<peers::PublishSubscribe>(),
+    Listed::of::<peers::Blackboard>(),
+    Listed::of::<peers::Event>(),
+    Listed::of::<peers::Lmdb>(),
+    Listed::of::<peers::FileRename>(),
+    Listed::of::<peers::Socket>(),
+    Listed::of::<peers::Redis>(),
+    Listed::of::<peers::NaiveMap>(),
 ];
+
+/// The version of a crate, as this crate's lock file says.
+pub(crate) fn version_of(package: &str) -> String {
+    let lines = include_str!("../Cargo.lock").lines();
+    let name = format!("name = \"{package}\"");
+    let version =
+        lines.skip_while(|line| *line != name).nth(1).and_then(|line| line.strip_prefix("version = "));
+    version.unwrap_or("-").trim_matches('"').to_owned()
+}

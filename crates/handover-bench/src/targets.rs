@@ -83,7 +83,8 @@ impl Row {
 const OWN: &str = "handover";
 const RKYV: &str = "handover, rkyv";
 const JSON: &str = "handover, JSON";
-const SYNC: &str = "mmap-sync";
+const SYNC: &str = "mmap-sync, bytes";
+const SYNC_TYPED: &str = "mmap-sync";
 
 /// In the order of the table. A line whose figures are not there is left out.
 pub(crate) fn all(figures: &[Figure], no_system_call: Option<bool>, processors: usize) -> Vec<Target> {
@@ -122,7 +123,7 @@ pub(crate) fn all(figures: &[Figure], no_system_call: Option<bool>, processors: 
     let row = Row { what, target: "≤ 1.2 × bare seqlock copy (raw)" };
     targets.push(run.ratio(&row, "S", (OWN, read), ("seqlock", read), 1.2));
     let row = Row { what, target: "≤ mmap-sync (typed)" };
-    targets.push(run.ratio(&row, "S", (RKYV, read), (SYNC, read), 1.0));
+    targets.push(run.ratio(&row, "S", (RKYV, read), (SYNC_TYPED, read), 1.0));
 
     let what = "publish S, raw bytes, with a lease, nobody asleep";
     let publish = "publish";

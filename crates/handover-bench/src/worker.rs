@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Budget, Clock, now};
+use crate::payload::SMALL;
 use crate::place::Stage;
 use crate::subject::{Consumer, Measure, Outcome, Place, Producer, Subject, Timer};
 
@@ -129,6 +130,16 @@ impl Side {
         self.measures.iter().copied().filter(move |measure| !own.contains(measure))
     }
 
+    /// Says whether the other process did anything since the last time: a sample taken while the system had it
+    /// wait is one of something else. For small values only: it may be at a large one all the time.
+    fn was_beside(&self) -> impl FnMut() -> bool {
+        let mut last = self.stage.done_beside();
+        move || {
+            let done = self.stage.done_beside();
+            std::mem::replace(&mut last, done) != done || self.size > SMALL
+        }
+    }
+
     fn reads_in_place(&self) -> bool {
         self.measures.contains(&Measure::ReadZeroCopy)
     }
@@ -200,7 +211,7 @@ impl Side {
             }
             Measure::PublishWhileRead => samples(self.alone(0, || {
                 self.stage.wait_beside();
-                self.clock.repeat(self.budget, || producer.publish(next()))
+                self.clock.repeat_while(self.budget, || producer.publish(next()), self.was_beside())
             })?),
             Measure::PublishFilled => {
                 samples(self.alone(0, || self.clock.repeat(self.budget, || producer.publish_filled(next())))?)
@@ -307,7 +318,10 @@ impl Side {
         producer.publish(number);
         self.stage.meet()?;
         self.stage.meet()?;
-        self.attend(&mut producer, 1, |producer, stage| {
+        // All are there: now each gets a value, also where those from before do not reach who comes later.
+        number += 1;
+        producer.publish(number);
+        self.attend(&mut producer, number, |producer, stage| {
             while stage.goes_on() {
                 number += 1;
                 producer.publish(number);
@@ -393,7 +407,7 @@ impl Side {
             Measure::ReadWhilePublished => self
                 .ask(|_| {
                     self.stage.wait_beside();
-                    self.clock.repeat(self.budget, || read(consumer))
+                    self.clock.repeat_while(self.budget, || read(consumer), self.was_beside())
                 })
                 .map(Some),
             Measure::HandoverSpinning => {
@@ -486,11 +500,11 @@ impl Side {
         let mut read = || {
             black_box(if in_place { consumer.read_zero_copy() } else { consumer.read_owned() });
         };
+        self.stage.meet()?;
+        self.stage.meet()?;
         for _ in 0..100 {
             read();
         }
-        self.stage.meet()?;
-        self.stage.meet()?;
         // Long beside a scheduler's turn.
         let time = self.budget.time.max(Duration::from_millis(40)) * 2;
         let start = Instant::now();

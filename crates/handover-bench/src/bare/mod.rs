@@ -27,10 +27,11 @@ fn slot_size(size: usize) -> usize {
     size.next_multiple_of(4096)
 }
 
-type Copy = unsafe extern "C" fn(*mut libc::c_void, *const libc::c_void, usize) -> *mut libc::c_void;
+pub(crate) type Copy =
+    unsafe extern "C" fn(*mut libc::c_void, *const libc::c_void, usize) -> *mut libc::c_void;
 
 /// Copies by the C library, through a pointer that the compiler can't look behind: so that a copy which may race
 /// with another process is the machine's and not the language's, and all loops copy alike.
-fn copier() -> Copy {
+pub(crate) fn copier() -> Copy {
     std::hint::black_box(libc::memcpy)
 }

@@ -20,6 +20,8 @@
 //!   publishes to 16 places (fewer for larger values), then reads all of them, and only the reads are timed.
 //!   Where a subject makes no difference between new and old values, reads are repeated instead. What it costs
 //!   to fetch the lines from another processor is in the hand-over's latency and in `read_while_published`.
+//! - For `publish` a reader is there that sleeps and, where the subject has that, holds an old version;
+//!   `publish_unread` is without any reader.
 //! - `read_unchanged` is the same reader again while nothing is published, `read_while_published` while the
 //!   other process publishes without pause, `publish_while_read` the other way round. Samples of small values
 //!   during which the other process did nothing, because the system had it wait, are thrown away.

@@ -44,6 +44,8 @@ impl Place {
 pub(crate) enum Measure {
     Publish,
     PublishWhileRead,
+    /// Where nobody ever read. (For `Publish` a reader is there that holds an old version.)
+    PublishUnread,
     /// The producer fills its own memory and has it copied.
     PublishFilled,
     /// The producer fills the place where readers find it.
@@ -71,6 +73,7 @@ impl Measure {
         match self {
             Self::Publish => "publish",
             Self::PublishWhileRead => "publish_while_read",
+            Self::PublishUnread => "publish_unread",
             Self::PublishFilled => "publish_filled",
             Self::PublishInPlace => "publish_in_place",
             Self::SetOneShot => "set_one_shot",

@@ -7,8 +7,8 @@ use crate::run::LOOKED_AT;
 /// The bare loop that a figure is compared with.
 pub(crate) fn bare(figure: &str, bytes: u64) -> Option<&'static str> {
     match figure {
-        "publish" | "publish_while_read" if bytes <= SMALL as u64 => Some("flip"),
-        "publish" => Some("memcpy"),
+        "publish" | "publish_unread" | "publish_while_read" if bytes <= SMALL as u64 => Some("flip"),
+        "publish" | "publish_unread" => Some("memcpy"),
         "publish_while_read" => Some("flip + pin"),
         "read_owned" => Some("seqlock"),
         "read_zero_copy" | "read_unchanged" | "read_while_published" | "handover_spinning" => {
@@ -128,7 +128,13 @@ pub(crate) fn all(figures: &[Figure], no_system_call: Option<bool>, processors: 
     let what = "publish S, raw bytes, with a lease, nobody asleep";
     let publish = "publish";
     let row = Row { what, target: "≤ 1.3 × bare flip" };
-    targets.push(run.ratio(&row, "S", (OWN, publish), ("flip", publish), 1.3));
+    // A reader is there that holds an old version.
+    targets.push(run.ratio(&row, "S", (OWN, publish), ("flip", publish), 1.3).map(|mut target| {
+        if let Some(unread) = run.median(OWN, "S", "publish_unread") {
+            target.measured = format!("{}; without any reader {}", target.measured, shown(unread));
+        }
+        target
+    }));
     if let Some(none) = no_system_call {
         let row = Row { what, target: "no system call" };
         let (calls, told) = if none { (0.0, "no system call") } else { (1.0, "a system call") };

@@ -116,6 +116,8 @@ struct Side {
 
 /// Which place the values of the other direction have.
 const BACK: usize = 99;
+/// The place that nobody reads.
+const UNREAD: usize = 98;
 /// Where the pairs of one process begin.
 const PAIRS: usize = 100;
 
@@ -213,6 +215,10 @@ impl Side {
                 self.stage.wait_beside();
                 self.clock.repeat_while(self.budget, || producer.publish(next()), self.was_beside())
             })?),
+            Measure::PublishUnread => {
+                let mut producer = S::producer(&self.place.other(UNREAD), self.size)?;
+                samples(self.alone(0, || self.clock.repeat(self.budget, || producer.publish(next())))?)
+            }
             Measure::PublishFilled => {
                 samples(self.alone(0, || self.clock.repeat(self.budget, || producer.publish_filled(next())))?)
             }
@@ -382,6 +388,7 @@ impl Side {
         match measure {
             Measure::PublishWhileRead => self.assist(|| read(consumer)).map(|()| None),
             Measure::Publish
+            | Measure::PublishUnread
             | Measure::PublishFilled
             | Measure::PublishInPlace
             | Measure::SetOneShot

@@ -119,6 +119,7 @@ impl Subject for Bytes {
         const ALL: &[Measure] = &[
             Measure::Publish,
             Measure::PublishWhileRead,
+            Measure::PublishUnread,
             Measure::ReadOwned,
             Measure::ReadZeroCopy,
             Measure::ReadUnchanged,
@@ -135,6 +136,7 @@ impl Subject for Bytes {
         const LARGE: &[Measure] = &[
             Measure::Publish,
             Measure::PublishWhileRead,
+            Measure::PublishUnread,
             Measure::PublishFilled,
             Measure::PublishInPlace,
             Measure::ReadOwned,

@@ -158,7 +158,8 @@ impl Block {
             let words: Vec<&str> = code.split_whitespace().filter(|word| *word != "--release").collect();
             let there = match words[..] {
                 ["cargo", "xtask", task] => {
-                    task == crate::FUZZ || crate::TASKS.iter().any(|known| known.name == task)
+                    [crate::FUZZ, crate::BENCH].contains(&task)
+                        || crate::TASKS.iter().any(|known| known.name == task)
                 }
                 ["cargo", "run", "--", command, ..] | ["handover", command, ..] => {
                     let help = wait(

@@ -1,5 +1,5 @@
-//! Debian's Rust compiler with the source of its standard library, for targets that no other toolchain at hand has:
-//! what `windows` and `macos` share.
+//! Debian's packages; among them its Rust compiler with the source of its standard library, for targets that no other
+//! toolchain at hand has: what `windows` and `macos` share.
 //!
 //! Debian keeps `rustc-web` at the version that its browsers need, so it is recent also in an old release; and
 //! `rust-web-src` is of the same version.
@@ -58,6 +58,13 @@ pub(crate) enum Missing {
 impl From<String> for Missing {
     fn from(why: String) -> Self {
         Self::Failed(why)
+    }
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::NotHere(why) | Self::Failed(why)) = self;
+        f.write_str(why)
     }
 }
 

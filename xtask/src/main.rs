@@ -1,12 +1,14 @@
 //! The project's own tasks: `cargo xtask help` lists them.
 //!
 //! A task is a list of steps (`steps`), run in order up to the first that fails. Relies on the standard library
-//! and on the tools of the Rust toolchain alone.
+//! and on the tools of the Rust toolchain; one step also on valgrind.
 
+mod bench;
 mod commands;
 mod csharp;
 mod debian;
 mod dependencies;
+mod instructions;
 mod macos;
 mod portability;
 mod steps;
@@ -53,6 +55,12 @@ const TASKS: &[Task] = &[
         cargo: None,
     },
     Task {
+        name: "instructions",
+        about: "count the hot paths' instructions (--renew: write their table anew)",
+        steps: steps::INSTRUCTIONS_ONLY,
+        cargo: None,
+    },
+    Task {
         name: "readme",
         about: "run the commands shown in README.md and docs/",
         steps: steps::README,
@@ -81,6 +89,9 @@ const TASKS: &[Task] = &[
 /// `cargo xtask fuzz [TARGET] [--minutes N] [--seed S]`.
 const FUZZ: &str = "fuzz";
 
+/// `cargo xtask bench [--quick]`.
+const BENCH: &str = "bench";
+
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     let passed_on = arguments.iter().position(|argument| argument == "--").map(|at| {
@@ -104,9 +115,15 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // The one task that takes arguments of its own.
-    if name == FUZZ {
-        return match steps::fuzz(only) {
+    // What takes arguments of its own.
+    let own = match &arguments[..] {
+        [name, arguments @ ..] if name == FUZZ => Some(steps::fuzz(arguments)),
+        [name, arguments @ ..] if name == BENCH => Some(bench::run(arguments)),
+        [name, renew] if name == "instructions" && renew == "--renew" => Some(instructions::renew()),
+        _ => None,
+    };
+    if let Some(outcome) = own {
+        return match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
                 eprintln!("{why}");
@@ -147,7 +164,7 @@ fn help() -> String {
          cargo xtask windows|macos -- ARGUMENTS: cargo for that system, such as 'test --package handover'\n\n"
     );
     let mut line = |name: &str, about: &str| {
-        let _ = writeln!(text, "  {name:<8} {about}");
+        let _ = writeln!(text, "  {name:<12} {about}");
     };
     for task in TASKS {
         line(task.name, task.about);
@@ -156,6 +173,7 @@ fn help() -> String {
         }
     }
     line(FUZZ, "feed targets with new inputs: fuzz [TARGET…] [--minutes N] [--seed S] (5 minutes for all)");
+    line(BENCH, "measure handover beside bare loops and its peers: bench [--quick] (10 minutes, quick: 3)");
     line("help", "this text");
     text
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::{commands, csharp, dependencies, macos, portability, toolchain, windows};
+use crate::{commands, csharp, dependencies, instructions, macos, portability, toolchain, windows};
 
 /// One thing to check.
 pub(crate) struct Step {
@@ -75,7 +75,15 @@ pub(crate) const WINDOWS_ONLY: &[Step] = &[WINDOWS_SETUP, WINDOWS_LINTS, WINDOWS
 
 pub(crate) const MACOS_ONLY: &[Step] = &[MACOS];
 
+const INSTRUCTIONS: Step = Step {
+    name: "instructions",
+    about: "the hot paths take no more instructions than before, as callgrind counts them",
+    run: instructions::check,
+};
+
 pub(crate) const README: &[Step] = &[COMMANDS];
+
+pub(crate) const INSTRUCTIONS_ONLY: &[Step] = &[INSTRUCTIONS];
 
 pub(crate) const MODEL_ONLY: &[Step] = &[MODEL];
 
@@ -147,6 +155,7 @@ pub(crate) const TEST: &[Step] = &[
         run: || cargo(&["test", "--workspace", "--all-targets", "--all-features"], &[]),
     },
     MODEL,
+    INSTRUCTIONS,
     Step {
         name: "doctests",
         about: "the examples in the documentation and in README.md",

@@ -1,0 +1,81 @@
+//! Copying alone: into shared memory and out of it, always the same place, and nobody is told.
+
+use super::{Copy, VERSION, copier};
+use crate::payload::{Bytes, check_bytes, number_of};
+use crate::place::SharedMemory;
+use crate::record::Kind;
+use crate::subject::{Consumer, Measure, Outcome, Place, Producer, Subject};
+
+pub(crate) struct Memcpy;
+
+pub(crate) struct Side {
+    memory: SharedMemory,
+    copy: Copy,
+    bytes: Bytes,
+    own: Vec<u8>,
+    size: usize,
+}
+
+impl Side {
+    fn new(memory: SharedMemory, size: usize) -> Self {
+        Self { memory, copy: copier(), bytes: Bytes::new(size), own: vec![1; size], size }
+    }
+}
+
+impl Producer for Side {
+    #[inline]
+    fn publish(&mut self, number: u64) {
+        let from = self.bytes.numbered(number);
+        let to = self.memory.bytes(0, from.len());
+        // SAFETY: `to` has room for as many bytes, and nobody reads while this is measured.
+        unsafe { (self.copy)(to.cast(), from.as_ptr().cast(), from.len()) };
+    }
+}
+
+impl Consumer for Side {
+    #[inline]
+    fn read_owned(&mut self) -> u64 {
+        let from = self.memory.bytes(0, self.size);
+        // SAFETY: both have `size` bytes, and nobody writes while this is measured.
+        unsafe { (self.copy)(self.own.as_mut_ptr().cast(), from.cast(), self.size) };
+        number_of(std::hint::black_box(&self.own))
+    }
+
+    fn check(&mut self, number: u64) -> Outcome<()> {
+        self.read_owned();
+        Ok(check_bytes(&self.own, self.size, number)?)
+    }
+}
+
+impl Subject for Memcpy {
+    const NAME: &'static str = "memcpy";
+    const KIND: Kind = Kind::Bare;
+    type Producer = Side;
+    type Consumer = Side;
+
+    fn version() -> String {
+        VERSION.to_owned()
+    }
+
+    fn what() -> String {
+        "memcpy of as many bytes, to and from one place in shared memory; nobody is told, and a reader may see a \
+         mix"
+            .to_owned()
+    }
+
+    fn measures(_size: usize) -> &'static [Measure] {
+        &[Measure::Publish, Measure::ReadOwned]
+    }
+
+    fn series(_size: usize) -> &'static [Measure] {
+        &[Measure::Publish, Measure::ReadOwned]
+    }
+
+    fn producer(place: &Place, size: usize) -> Outcome<Side> {
+        Ok(Side::new(SharedMemory::create(&place.path("copy"), size)?, size))
+    }
+
+    fn consumer(place: &Place, size: usize) -> Outcome<Side> {
+        Ok(Side::new(SharedMemory::open(&place.path("copy"))?, size))
+    }
+}

@@ -1,0 +1,14 @@
+//! What else people use to hand over values on one machine. Each as its documentation shows it, with what its
+//! interface offers to make it fast, and without durability.
+
+mod iceoryx;
+mod json;
+mod lmdb;
+mod redis;
+mod sync;
+
+pub(crate) use self::iceoryx::{Blackboard, Event, PublishSubscribe};
+pub(crate) use self::json::{FileRename, NaiveMap, Socket};
+pub(crate) use self::lmdb::Lmdb;
+pub(crate) use self::redis::{Redis, Server};
+pub(crate) use self::sync::{SyncBytes, SyncTyped};

@@ -1,0 +1,107 @@
+//! What one run measured, as it stands in `report.json`. All times are nanoseconds.
+//!
+//! The measurement fills it, `report` draws it, and programs can read it.
+
+use serde::{Deserialize, Serialize};
+
+/// One run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Where it ran.
+    pub machine: Machine,
+    /// The command that repeats it.
+    pub command: String,
+    /// Whether it was the short run.
+    pub quick: bool,
+    /// When it began, UTC.
+    pub date: String,
+    /// Who was measured.
+    pub subjects: Vec<Subject>,
+    /// What was measured.
+    pub figures: Vec<Figure>,
+    /// The project's targets, and what this run reached.
+    pub targets: Vec<Target>,
+}
+
+/// The machine of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Machine {
+    /// The processor's name.
+    pub processor: String,
+    /// How many processors the run could use.
+    pub processors: usize,
+    /// Memory of the machine.
+    pub memory_bytes: u64,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The compiler's version.
+    pub rustc: String,
+}
+
+/// A way to hand over a value, or a loop that shows the least a part of it can cost.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Subject {
+    /// Its name, the same as in the figures.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// How it was used, in one line.
+    pub what: String,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a subject is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// A loop without a library.
+    Bare,
+    /// This project.
+    Handover,
+    /// Something else that hands over values.
+    Peer,
+}
+
+/// One figure of one subject.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Figure {
+    /// The subject's name.
+    pub subject: String,
+    /// `S`, `M`, `L`, or the size in bytes for the series of sizes.
+    pub payload: String,
+    /// The payload's size.
+    pub bytes: u64,
+    /// What was measured, such as `publish`.
+    pub figure: String,
+    /// How many samples stand behind it.
+    pub samples: u64,
+    /// The least.
+    pub min: f64,
+    /// The middle one.
+    pub median: f64,
+    /// The 99th percentile.
+    pub p99: f64,
+    /// The percentiles 0 to 100; may be empty.
+    pub percentiles: Vec<f64>,
+    /// The bare loop that it is compared with.
+    pub bare: Option<String>,
+    /// Its median divided by the bare loop's, of the same run.
+    pub ratio: Option<f64>,
+}
+
+/// One line of the table of targets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Target {
+    /// What is to be reached.
+    pub what: String,
+    /// The target, in words.
+    pub target: String,
+    /// What was reached: a ratio, or nanoseconds.
+    pub reached: f64,
+    /// The most that meets the target (where more is better: the least).
+    pub limit: f64,
+    /// Whether it was met.
+    pub met: bool,
+    /// The figures behind it, such as `handover 34 ns / bare flip 28 ns`.
+    pub measured: String,
+}

@@ -1,0 +1,20 @@
+//! Builds and runs the benchmark, which is a workspace of its own: its peers are heavy.
+//!
+//! One of the peers is a server, Redis. Where it is missing it is installed from Debian's packages, if this user
+//! may do that; the benchmark leaves it out otherwise.
+
+use crate::debian::{self, Package};
+use crate::steps;
+
+const MANIFEST: &str = "crates/handover-bench/Cargo.toml";
+const SERVER: Package = ("redis-server", "/usr/bin/redis-server");
+
+/// `cargo xtask bench [--quick]`, and the other arguments of the benchmark.
+pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
+    if let Err(why) = debian::install(&[SERVER]) {
+        eprintln!("Redis is not measured: {why}");
+    }
+    let mut line = vec!["run", "--release", "--quiet", "--manifest-path", MANIFEST, "--"];
+    line.extend(arguments.iter().map(String::as_str));
+    steps::cargo(&line, &[])
+}

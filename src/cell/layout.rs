@@ -161,22 +161,27 @@ impl Layout {
         SLOTS_AT as u64 + self.slot_size * self.slots as u64
     }
 
+    #[inline]
     pub(super) fn entries(&self) -> usize {
         self.slots - 2
     }
 
+    #[inline]
     pub(super) fn pin_at(entry: usize) -> usize {
         ENTRIES_AT + entry * LINE
     }
 
+    #[inline]
     pub(super) fn field_at(slot: usize, field: Field) -> usize {
         SLOT_HEADERS_AT + slot * LINE + field as usize
     }
 
+    #[inline]
     pub(super) fn slot_at(&self, slot: usize) -> usize {
         SLOTS_AT + slot * self.slot_size as usize
     }
 
+    #[inline]
     pub(super) fn has_checksums(&self) -> bool {
         self.flags & FLAG_CHECKSUMS != 0
     }

@@ -38,6 +38,9 @@ const IDLE_ENTRIES: usize = 2;
 /// copied sooner than pinned.
 pub(super) const UNPINNED_CHUNK: usize = 16 << 10;
 
+/// How many publications there are under a lease between two system calls that look after what others left.
+const SELDOM: u64 = 16_384;
+
 /// Every sleep ends after this, to look again: so long a publisher that died between publishing and waking
 /// delays a waiter, and so long a waiter takes to learn that the last writer was killed.
 pub(super) const SLEEP_LIMIT: Duration = Duration::from_millis(100);
@@ -173,6 +176,7 @@ impl Shared {
         self.map.subject().clone()
     }
 
+    #[inline]
     fn at(&self, offset: usize) -> *mut u8 {
         self.view.as_ptr().wrapping_add(offset)
     }
@@ -187,12 +191,14 @@ impl Shared {
         unsafe { &*self.at(offset).cast::<AtomicU64>() }
     }
 
+    #[inline]
     fn half(&self, offset: usize) -> &AtomicU32 {
         debug_assert!(offset + 4 <= SLOTS_AT && offset.is_multiple_of(4));
         // SAFETY: as for `word`, with multiples of 4.
         unsafe { &*self.at(offset).cast::<AtomicU32>() }
     }
 
+    #[inline]
     fn field(&self, slot: usize, field: Field) -> &AtomicU64 {
         self.word(Layout::field_at(slot, field))
     }
@@ -247,6 +253,7 @@ impl Shared {
     }
 
     /// The first byte of a slot.
+    #[inline]
     pub(super) fn slot_ptr(&self, slot: usize) -> *mut u8 {
         self.at(self.layout.slot_at(slot))
     }
@@ -519,7 +526,8 @@ impl Shared {
         let current = Current(self.current().load(Ordering::Relaxed));
         let touched = self.touched();
         let mut slot = taken.or_else(|| protocol::take_next(self, current));
-        if slot.is_none_or(|slot| slot >= 3 && (slot >= touched || current.version().is_multiple_of(64))) {
+        let seldom = current.version().is_multiple_of(SELDOM);
+        if slot.is_none_or(|slot| slot >= 3 && (slot >= touched || seldom)) {
             // Pins are in the way: are their owners alive? Asking costs a system call for each, so under a
             // lease it is done when memory is about to be taken, and now and then.
             self.clear_dead_pins();
@@ -570,6 +578,7 @@ impl Shared {
     /// What a writer does that goes: [`tidy_up`](Self::tidy_up) may have left some for the next publication.
     pub(super) fn trim_at_last(&self) {
         if self.touched() > 3 {
+            self.clear_dead_pins();
             self.trim(self.newest_total());
         }
     }
@@ -629,7 +638,9 @@ impl Shared {
         empty: bool,
     ) {
         let name = meta.type_name.unwrap_or_default();
-        self.copy_in(slot, length, name.as_bytes());
+        if !name.is_empty() {
+            self.copy_in(slot, length, name.as_bytes());
+        }
         let store = |field, value| self.field(slot, field).store(value, Ordering::Relaxed);
         store(Field::Length, length as u64);
         store(Field::Codec, u64::from(meta.codec) | (name.len() as u64) << 32);
@@ -782,9 +793,6 @@ impl Shared {
         let touched = self.touched();
         // Asking whether the owners of pins live costs a system call for each.
         let mut may_ask = current.version().is_multiple_of(16);
-        if touched > 3 && current.version().is_multiple_of(64) {
-            self.clear_dead_pins();
-        }
         let mut kept = Kept { limit: keep(total), in_use: false };
         let mut room = spare(total);
         for slot in (0..touched).filter(|slot| !is_current(*slot)) {
@@ -806,7 +814,7 @@ impl Shared {
             let last = (0..touched).rev().find(|slot| extent(*slot) > 0);
             self.word(TOUCHED_AT).store(last.map_or(0, |last| last as u64 + 1), Ordering::Relaxed);
         }
-        if current.version().is_multiple_of(1024) {
+        if current.version().is_multiple_of(SELDOM) {
             // Readers without a pin may have touched what was given back.
             self.release_beyond_extents(self.word(SHRUNK_AT).load(Ordering::Relaxed));
         }

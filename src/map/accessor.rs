@@ -115,6 +115,7 @@ impl ViewAccessor {
 
     /// The first byte of the view, for those who take the responsibility: valid while the accessor lives,
     /// changed by other processes at any time. A write through the pointer of a read view is a fault.
+    #[inline]
     pub fn as_ptr(&self) -> *mut u8 {
         self.view.as_ptr()
     }

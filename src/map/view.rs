@@ -28,6 +28,7 @@ impl View {
         self.mapping.len()
     }
 
+    #[inline]
     pub(super) fn as_ptr(&self) -> *mut u8 {
         self.mapping.as_ptr()
     }

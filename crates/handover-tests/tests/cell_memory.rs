@@ -156,6 +156,6 @@ fn what_an_overtaken_reader_touches_comes_back() {
     assert_eq!(reader.finish_cell(), Some(2));
     // Two chunks of a copy at the most.
     expect_memory(&mut writer, cell, &file, 16 << 10);
-    writer.publish(cell, 100, 1024);
+    writer.publish(cell, 100, 16_384);
     expect_memory(&mut writer, cell, &file, 100);
 }

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use handover::{ErrorKind, MapOptions, MapperOptions, MemoryMapper};
+use handover::{ErrorKind, MapperOptions, MemoryMapper};
+use handover_tests::{OwnDir, names_in, own_dir};
 
-fn mapper(directory: &tempfile::TempDir) -> MemoryMapper<String> {
-    MapperOptions::new().map(MapOptions::new().directory(directory.path())).create("n", 1000).unwrap()
+fn mapper(directory: &OwnDir) -> MemoryMapper<String> {
+    MapperOptions::new().map(names_in(directory)).create("n", 1000).unwrap()
 }
 
 #[test]
 fn a_value_is_decoded_once_for_each_version() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = own_dir();
     let mapper = mapper(&directory);
     let mut reader = mapper.reader().unwrap();
     assert_eq!(reader.get().unwrap(), None);
@@ -27,7 +28,7 @@ fn a_value_is_decoded_once_for_each_version() {
 
 #[test]
 fn what_is_gone_is_not_lent() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = own_dir();
     let mapper = mapper(&directory);
     let mut reader = mapper.reader().unwrap();
     mapper.set(&"kept".to_owned()).unwrap();
@@ -53,8 +54,8 @@ fn what_is_gone_is_not_lent() {
 
 #[test]
 fn the_plain_layout_has_no_reader() {
-    let directory = tempfile::tempdir().unwrap();
-    let map = MapOptions::new().directory(directory.path());
-    let mapper: MemoryMapper<String> = MapperOptions::new().map(map).plain().create("n", 1000).unwrap();
+    let directory = own_dir();
+    let mapper: MemoryMapper<String> =
+        MapperOptions::new().map(names_in(&directory)).plain().create("n", 1000).unwrap();
     assert_eq!(mapper.reader().unwrap_err().kind(), ErrorKind::Unsupported);
 }

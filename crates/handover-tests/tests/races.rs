@@ -44,8 +44,8 @@ fn eight_racing_processes_never_have_two_maps_under_one_name() {
     assert_eq!(there, HashSet::from([path]));
     #[cfg(not(windows))]
     assert_eq!(there, HashSet::from([path, stage.scope()]));
-    if rounds >= if cfg!(windows) { 100 } else { 1000 } {
-        let met = [tally.created, tally.joined, tally.not_found, tally.exists, tally.killed_busy];
-        assert!(met.iter().all(|count| *count > 20), "hardly a race: {tally:?}");
-    }
+    // About one round in ten ends with a kill at work: a tenth of that shows that it was a race.
+    let least = rounds / 100;
+    let met = [tally.created, tally.joined, tally.not_found, tally.exists, tally.killed_busy];
+    assert!(met.iter().all(|count| *count >= least), "hardly a race: {tally:?}");
 }

@@ -22,6 +22,7 @@ thread_local! {
 }
 
 /// How many forks lie between the first process and this one, since the library was first used.
+#[inline]
 pub(crate) fn fork_generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }

@@ -233,6 +233,7 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// The first byte of the view.
+    #[inline]
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         // wrapping: for a mapping of zero bytes the base is dangling and `skip` is 0.
         self.base.as_ptr().wrapping_add(self.skip)

@@ -350,6 +350,7 @@ pub(crate) struct Mapping {
 
 impl Mapping {
     /// The first byte of the view.
+    #[inline]
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         match &self.view {
             Some(view) => view.base().as_ptr().wrapping_add(self.skip),

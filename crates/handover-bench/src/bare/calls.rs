@@ -1,10 +1,10 @@
 //! The system calls that cannot be left out, and nothing else.
 //!
 //! - `set_one_shot`: the lock of one byte of a file (`F_OFD_SETLK`), and its release.
-//! - `open`: open the file, ask for its size, lock the byte that says that a holder lives, map it, look at the
-//!   first word. Without the directory's lock, by which handover keeps a name from going while it is opened.
+//! - `open`: lock the directory, so that the name stays meanwhile; open the file, ask for its size, lock the byte
+//!   that says that a holder lives, let go of the directory, map the file, look at the first word.
 //! - `create`: create a file, take that lock, give it a size and a head of one page, map it, look at the first
-//!   word, give it its name.
+//!   word, give it its name under the directory's lock.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -70,10 +70,19 @@ impl Held {
     }
 }
 
+/// The directory of a name, locked; closing it lets go.
+fn locked_directory(path: &std::path::Path) -> Outcome<File> {
+    let directory = File::open(path.parent().ok_or("a name lies in a directory")?)?;
+    rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive)?;
+    Ok(directory)
+}
+
 fn open(path: &std::path::Path) -> Outcome<Held> {
+    let directory = locked_directory(path)?;
     let file = File::options().read(true).write(true).open(path)?;
     let length = file.metadata()?.len() as usize;
     set_lock(&file, LIFE, Lock::Shared)?;
+    drop(directory);
     let memory = SharedMemory::map_lazily(&file, length)?;
     let held = Held { _file: file, memory };
     held.look();
@@ -88,6 +97,7 @@ fn create(path: &std::path::Path, temporary: &CString, name: &CString) -> Outcom
     let memory = SharedMemory::map_lazily(&file, LENGTH)?;
     let held = Held { _file: file, memory };
     held.look();
+    let _directory = locked_directory(path)?;
     rustix::fs::rename(temporary, name)?;
     Ok(held)
 }
@@ -115,8 +125,8 @@ impl Subject for Calls {
     }
 
     fn what() -> String {
-        "the calls that can't be left out: set_one_shot lock and unlock; open: open, fstat, lock, mmap, first \
-         look; create: create, lock, size, head, mmap, first look, rename"
+        "the calls that can't be left out: set_one_shot lock and unlock; open: the directory's lock, open, \
+         fstat, lock, mmap, first look; create: create, lock, size, head, mmap, first look, the directory's lock, rename"
             .to_owned()
     }
 

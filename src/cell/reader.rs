@@ -188,6 +188,52 @@ impl Reader {
         value
     }
 
+    /// Copies the newest value's first bytes into `to`, as many as there is room for, and gives the value's length;
+    /// `None` where there is no value. Takes no memory; else as [`read`](Self::read). After an error `to` may hold
+    /// anything.
+    ///
+    /// # Errors
+    ///
+    /// `Overtaken`, `Corrupt`, `ClockWentBack`.
+    pub fn copy_into(&mut self, to: &mut [u8]) -> Result<Option<usize>> {
+        self.last = None;
+        let shared = &*self.shared;
+        let most = if shared.can_write { UNPINNED_CHUNK } else { usize::MAX };
+        let copied = protocol::copy(shared, |current| {
+            let header = shared.header(current.slot())?;
+            let count = header.length.min(to.len());
+            let is_copied = count <= most;
+            if is_copied {
+                shared.copy_unpinned(current, &mut to[..count]);
+            }
+            Some((header, is_copied))
+        });
+        match copied {
+            Ok((_, Some((header, true)))) => {
+                let is_value = !header.is_empty() && !shared.is_expired(&header)?;
+                return Ok(is_value.then_some(header.length));
+            }
+            Ok((_, None)) => return Err(shared.corrupt(BAD_LENGTH)),
+            // Too long for that, or too often replaced.
+            Ok((_, Some((_, false)))) => {}
+            Err(Missed::Overtaken) if shared.can_write => {}
+            Err(missed) => return shared.missed(missed).map(|()| None),
+        }
+        let copied = match self.load() {
+            Ok(Some(snapshot)) => snapshot.copy_into(to).map(|_| Some(snapshot.len())),
+            Ok(None) => Ok(None),
+            Err(Error::TooManyReaders { .. }) => copy(&self.shared).map(|value| {
+                let value = value?;
+                let count = value.bytes.len().min(to.len());
+                to[..count].copy_from_slice(&value.bytes[..count]);
+                Some(value.bytes.len())
+            }),
+            Err(other) => Err(other),
+        };
+        self.last = None;
+        copied
+    }
+
     /// Declares that every process which can write to the cell keeps its protocol. Snapshots then lend their
     /// bytes as `&[u8]`, without a copy.
     ///

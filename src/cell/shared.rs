@@ -283,15 +283,24 @@ impl Shared {
         unpinned: Option<u64>,
     ) -> Result<Zeroizing<Vec<u8>>> {
         let mut value = bytes::room_for(header.length, self.map.subject())?;
-        for (index, chunk) in value.chunks_mut(UNPINNED_CHUNK).enumerate() {
+        match unpinned {
+            Some(version) => self.copy_unpinned(Current::new(version, slot), &mut value),
+            None => self.copy_out(slot, 0, &mut value),
+        }
+        Ok(value)
+    }
+
+    /// Copies the first bytes of a version that is not pinned. Where its slot is taken meanwhile it stops soon:
+    /// the caller finds that too, and starts again.
+    pub(super) fn copy_unpinned(&self, current: Current, to: &mut [u8]) {
+        let slot = current.slot();
+        for (index, chunk) in to.chunks_mut(UNPINNED_CHUNK).enumerate() {
             self.copy_out(slot, index * UNPINNED_CHUNK, chunk);
             fence(Ordering::Acquire);
-            if unpinned.is_some_and(|version| self.version(slot).load(Ordering::Relaxed) != version) {
-                // The caller finds that too, and starts again.
+            if self.version(slot).load(Ordering::Relaxed) != current.version() {
                 break;
             }
         }
-        Ok(value)
     }
 
     /// The bytes of the type's name, copied.

@@ -419,8 +419,10 @@ impl Worker<'_> {
         Ok(())
     }
 
+    /// Pinned, and copied to a buffer, by turns.
     fn load(&self) -> Result<(), String> {
         let mut reader = self.cell.reader();
+        let mut copier = self.cell.reader();
         let mut buffer = vec![0; self.cell.capacity() as usize];
         let mut last = 0;
         while self.goes_on() {
@@ -428,6 +430,11 @@ impl Worker<'_> {
             if let Some(snapshot) = reader.load().map_err(|e| e.to_string())? {
                 let count = snapshot.copy_into(&mut buffer).map_err(|e| e.to_string())?;
                 Self::check(&mut last, least, snapshot.version(), &buffer[..count])?;
+            }
+            let least = self.board.published().load(SeqCst);
+            if let Some(count) = copier.copy_into(&mut buffer).map_err(|e| e.to_string())? {
+                let version = value::check(&buffer[..count])?;
+                Self::check(&mut last, least, version, &buffer[..count])?;
             }
             self.step();
         }

@@ -1,9 +1,10 @@
-//! A mapper's reader lends the newest value, decoded once for each version, and never one that is gone.
+//! A mapper's reader lends the newest value, decoded once for each version, and never one that is gone. A cell's
+//! reader copies it to where the caller wants it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use handover::{ErrorKind, MapperOptions, MemoryMapper};
+use handover::{CellOptions, ErrorKind, MapperOptions, MemoryMapper, Rights};
 use handover_tests::{OwnDir, names_in, own_dir};
 
 fn mapper(directory: &OwnDir) -> MemoryMapper<String> {
@@ -58,4 +59,33 @@ fn the_plain_layout_has_no_reader() {
     let mapper: MemoryMapper<String> =
         MapperOptions::new().map(names_in(&directory)).plain().create("n", 1000).unwrap();
     assert_eq!(mapper.reader().unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn a_value_is_copied_to_the_callers_buffer_as_far_as_there_is_room() {
+    let directory = own_dir();
+    let cell = CellOptions::new().create_named("cell", 1 << 20, &names_in(&directory)).unwrap();
+    let read_only = names_in(&directory).rights(Rights::READ).open_existing("cell").unwrap();
+    let mut readers = [cell.reader(), CellOptions::new().open(read_only).unwrap().reader()];
+    for reader in &mut readers {
+        assert_eq!(reader.copy_into(&mut [0; 10]).unwrap(), None);
+    }
+    // Short values are copied without a pin, long ones under one.
+    for length in [0, 1, 1000, 16 << 10, (16 << 10) + 1, 1 << 20] {
+        let value: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        cell.try_writer().unwrap().unwrap().publish(&value).unwrap();
+        for reader in &mut readers {
+            for room in [0, length / 2, length, length + 10] {
+                let mut to = vec![0xEE; room];
+                assert_eq!(reader.copy_into(&mut to).unwrap(), Some(length));
+                let count = room.min(length);
+                assert!(to[..count] == value[..count], "{length} bytes into {room}");
+                assert!(to[count..].iter().all(|byte| *byte == 0xEE));
+            }
+        }
+    }
+    cell.try_writer().unwrap().unwrap().clear().unwrap();
+    for reader in &mut readers {
+        assert_eq!(reader.copy_into(&mut [0; 10]).unwrap(), None);
+    }
 }

@@ -64,8 +64,7 @@ impl Producer for Publisher {
 impl Consumer for Reading {
     #[inline]
     fn read_owned(&mut self) -> u64 {
-        let snapshot = self.reader.load().expect("an entry is free").expect("there is a value");
-        snapshot.copy_into(&mut self.own).expect("this process did not fork");
+        self.reader.copy_into(&mut self.own).expect("an entry is free").expect("there is a value");
         number_of(std::hint::black_box(&self.own))
     }
 
@@ -110,7 +109,7 @@ impl Subject for Bytes {
     }
 
     fn what() -> String {
-        "the cell with bytes: Writer::publish under a lease; owned: Reader::load and copy_into; zero-copy: \
+        "the cell with bytes: Writer::publish under a lease; owned: Reader::copy_into; zero-copy: \
          TrustingReader::load; asleep: Cell::wait_newer. Whole versions, crash-safe"
             .to_owned()
     }

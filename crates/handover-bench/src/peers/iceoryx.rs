@@ -165,7 +165,7 @@ impl Consumer for Subscribing {
 }
 
 impl Subject for PublishSubscribe {
-    const NAME: &'static str = "iceoryx2 publish-subscribe";
+    const NAME: &'static str = "iceoryx2 pub-sub";
     const KIND: Kind = Kind::Peer;
     // Each pair has two nodes with files of their own.
     const PAIRS: usize = 4;

@@ -75,21 +75,23 @@ pub(crate) fn prepare() -> Result<(), String> {
 }
 
 /// What is for Windows too: these tasks, and the program whose instructions callgrind counts, are not.
-const PACKAGES: [&str; 5] = ["--workspace", "--exclude", "xtask", "--exclude", "handover-hot-paths"];
+const CRATES: [&str; 5] = ["--workspace", "--exclude", "xtask", "--exclude", "handover-hot-paths"];
 
 /// The step that checks types and lints.
 pub(crate) fn lints() -> Result<(), String> {
-    cargo(&[&["clippy"], &PACKAGES[..], &["--all-targets", "--all-features", "--"], &debian::LINTS].concat())
+    cargo(
+        &[&["clippy"][..], &CRATES[..], &["--all-targets", "--all-features", "--"], &debian::LINTS].concat(),
+    )
 }
 
 /// The step that runs the tests.
 pub(crate) fn tests() -> Result<(), String> {
-    cargo(&[&["test"], &PACKAGES[..], &["--all-targets", "--all-features", "--no-fail-fast"]].concat())
+    cargo(&[&["test"][..], &CRATES[..], &["--all-targets", "--all-features", "--no-fail-fast"]].concat())
 }
 
 /// The step that runs the examples in the documentation.
 pub(crate) fn doctests() -> Result<(), String> {
-    cargo(&[&["test"], &PACKAGES[..], &["--doc", "--all-features"]].concat())
+    cargo(&[&["test"][..], &CRATES[..], &["--doc", "--all-features"]].concat())
 }
 
 /// Runs cargo for the target, with what stands before a `--` of its own arguments.

@@ -162,14 +162,32 @@ pub(crate) const TEST: &[Step] = &[
         run: || cargo(&["test", "--workspace", "--doc", "--all-features"], &[]),
     },
     COMMANDS,
-    MACOS,
     WINDOWS_SETUP,
     WINDOWS_LINTS,
-    WINDOWS_TESTS,
+    Step {
+        name: "windows-tests",
+        about: "cargo test for Windows, under Wine; beside it the task macos, whose output follows",
+        run: || beside("macos", windows::tests),
+    },
     WINDOWS_DOCTESTS,
     CSHARP,
     CSHARP_WINDOWS,
 ];
+
+/// Takes a step, and runs a task as a process of its own meanwhile: tests under Wine wait most of the time. What the
+/// task prints comes after.
+fn beside(task: &'static str, step: fn() -> Result<(), String>) -> Result<(), String> {
+    let own = std::env::current_exe().map_err(|e| format!("this program can't be found: {e}"))?;
+    let no_skip = NO_SKIP.load(Ordering::Relaxed).then_some("--no-skip");
+    let other =
+        std::thread::spawn(move || Command::new(own).arg(task).args(no_skip).stdin(Stdio::null()).output());
+    let outcome = step();
+    let other = other.join().map_err(|_| format!("the thread that waits for {task} panicked"))?;
+    let other = other.map_err(|e| format!("{task} could not be started: {e}"))?;
+    print!("{}{}", String::from_utf8_lossy(&other.stdout), String::from_utf8_lossy(&other.stderr));
+    outcome?;
+    if other.status.success() { Ok(()) } else { Err(format!("the task {task} failed: see above")) }
+}
 
 /// Whether a step that is skipped is one that failed.
 pub(crate) static NO_SKIP: AtomicBool = AtomicBool::new(false);

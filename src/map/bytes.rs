@@ -142,6 +142,39 @@ mod wide {
     /// that each line is first read from the memory that it is about to overwrite.
     const PAST_CACHES: usize = 4 << 20;
 
+    /// Copies `count` bytes, a multiple of [`TURN`] and not 0, with `store` for each 32 of them, and does what
+    /// comes after.
+    macro_rules! copy_turns {
+        ($from:ident, $to:ident, $count:ident, $store:literal $(, $after:literal)?) => {
+            asm!(
+                "2:",
+                "vmovdqu ymm0, [{from}]",
+                "vmovdqu ymm1, [{from} + 32]",
+                "vmovdqu ymm2, [{from} + 64]",
+                "vmovdqu ymm3, [{from} + 96]",
+                concat!($store, " [{to}], ymm0"),
+                concat!($store, " [{to} + 32], ymm1"),
+                concat!($store, " [{to} + 64], ymm2"),
+                concat!($store, " [{to} + 96], ymm3"),
+                "add {from}, 128",
+                "add {to}, 128",
+                "sub {rest}, 128",
+                "jnz 2b",
+                $($after,)?
+                "vzeroupper",
+                from = inout(reg) $from => _,
+                to = inout(reg) $to => _,
+                rest = inout(reg) $count => _,
+                // `vzeroupper` changes them all.
+                out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _,
+                out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _,
+                out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _,
+                out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _,
+                options(nostack),
+            )
+        };
+    }
+
     /// Copies what whole turns can copy, and gives its length.
     ///
     /// # Safety
@@ -154,33 +187,7 @@ mod wide {
             return 0;
         }
         // SAFETY: reads and writes `count` bytes, more than none, of the two ranges; the processor has AVX.
-        unsafe {
-            asm!(
-                "2:",
-                "vmovdqu ymm0, [{from}]",
-                "vmovdqu ymm1, [{from} + 32]",
-                "vmovdqu ymm2, [{from} + 64]",
-                "vmovdqu ymm3, [{from} + 96]",
-                "vmovdqu [{to}], ymm0",
-                "vmovdqu [{to} + 32], ymm1",
-                "vmovdqu [{to} + 64], ymm2",
-                "vmovdqu [{to} + 96], ymm3",
-                "add {from}, 128",
-                "add {to}, 128",
-                "sub {rest}, 128",
-                "jnz 2b",
-                "vzeroupper",
-                from = inout(reg) from => _,
-                to = inout(reg) to => _,
-                rest = inout(reg) count => _,
-                // `vzeroupper` changes them all.
-                out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _,
-                out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _,
-                out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _,
-                out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _,
-                options(nostack),
-            );
-        }
+        unsafe { copy_turns!(from, to, count, "vmovdqu") };
         count
     }
 
@@ -198,34 +205,7 @@ mod wide {
         let count = len / TURN * TURN;
         // SAFETY: as in `copy`; `to` is a multiple of 32. The fence at the end has these stores come before all
         // later ones, as the language expects of stores.
-        unsafe {
-            asm!(
-                "2:",
-                "vmovdqu ymm0, [{from}]",
-                "vmovdqu ymm1, [{from} + 32]",
-                "vmovdqu ymm2, [{from} + 64]",
-                "vmovdqu ymm3, [{from} + 96]",
-                "vmovntdq [{to}], ymm0",
-                "vmovntdq [{to} + 32], ymm1",
-                "vmovntdq [{to} + 64], ymm2",
-                "vmovntdq [{to} + 96], ymm3",
-                "add {from}, 128",
-                "add {to}, 128",
-                "sub {rest}, 128",
-                "jnz 2b",
-                "sfence",
-                "vzeroupper",
-                from = inout(reg) from => _,
-                to = inout(reg) to => _,
-                rest = inout(reg) count => _,
-                // `vzeroupper` changes them all.
-                out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _,
-                out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _,
-                out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _,
-                out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _,
-                options(nostack),
-            );
-        }
+        unsafe { copy_turns!(from, to, count, "vmovntdq", "sfence") };
         count
     }
 }

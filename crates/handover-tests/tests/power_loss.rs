@@ -258,7 +258,7 @@ fn parts(moment: &Moment, size: usize) -> Vec<(usize, Vec<Vec<u8>>)> {
 /// Disks that a loss of power at a moment may leave.
 fn crashes(moment: &Moment, random: &mut Random, count: usize) -> Vec<Vec<u8>> {
     // A file costs more there.
-    let count = if cfg!(windows) { count.min(1) } else { count };
+    let count = if cfg!(windows) { count.min(2) } else { count };
     let mut images = Vec::new();
     for size in [SECTOR, WORD] {
         let parts = parts(moment, size);

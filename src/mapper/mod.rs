@@ -302,9 +302,10 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     /// ```
     /// # let dir = std::env::temp_dir().join(format!("handover-doc-reader-{}", std::process::id()));
     /// # std::fs::create_dir(&dir)?;
-    /// # let options = handover::MapperOptions::new().map(handover::MapOptions::new().directory(&dir));
-    /// # let producer = options.create::<u32>("count", 64)?;
-    /// # let consumer = options.open::<u32>("count")?;
+    /// # // SAFETY: no other thread runs.
+    /// # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };
+    /// # let producer = handover::MemoryMapper::<u32>::create("lent count", 64)?;
+    /// # let consumer = handover::MemoryMapper::<u32>::open("lent count")?;
     /// let mut reader = consumer.reader()?;
     /// for count in 1..=3 {
     ///     producer.set(&count)?;

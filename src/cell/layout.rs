@@ -59,6 +59,9 @@ pub(crate) const MARK: usize = 16;
 pub(super) const HEAD: usize = 64;
 
 pub(super) const CURRENT_AT: usize = 64;
+/// The low half of `current`, on which sleepers sleep.
+pub(super) const SLEEP_WORD_AT: usize =
+    if cfg!(target_endian = "little") { CURRENT_AT } else { CURRENT_AT + 4 };
 pub(super) const SLEEPERS_AT: usize = 72;
 pub(super) const MARKED_AT: usize = 76;
 pub(super) const WRITING_AT: usize = 128;

@@ -23,7 +23,6 @@ pub(crate) use self::layout::{MARK, is_marked};
 #[cfg(not(handover_model))]
 pub use self::face::{Cell, CellInfo, CellOptions};
 #[cfg(not(handover_model))]
-#[cfg(not(handover_model))]
 pub use self::reader::{Reader, Snapshot, TrustedSnapshot, TrustingReader, Value};
 #[cfg(all(feature = "tokio", not(handover_model)))]
 pub(crate) use self::waiting::Waiter;
@@ -67,7 +66,7 @@ mod face {
 
     use super::layout::{FLAG_CHECKSUMS, HEAD, Layout, SLOTS_AT};
     use super::protocol::{self, Current, Memory};
-    use super::shared::{BAD_LENGTH, SLEEP_LIMIT, Shared, nanoseconds};
+    use super::shared::{BAD_LENGTH, SLEEP_LIMIT, Shared};
     use super::{Durability, Reader, Value, Writer};
     use crate::error::{Error, Result, Subject};
     use crate::map::{Access, MapOptions, MemoryMappedFile, OpenMode};
@@ -461,7 +460,7 @@ mod face {
         #[inline]
         pub(crate) fn has_expired(&self, written: SystemTime, expires: Option<SystemTime>) -> Result<bool> {
             let Some(expires) = expires else { return Ok(false) };
-            self.shared.has_expired(nanoseconds(written), nanoseconds(expires))
+            self.shared.has_expired(sys::nanoseconds(written), sys::nanoseconds(expires))
         }
 
         /// A place in the line of the thread that waits for all tasks of the process.

@@ -72,10 +72,9 @@ impl Shared {
 
     /// The value of a slot whose version stands, or is checked after.
     fn value(&self, current: Current, header: &Header, is_pinned: bool) -> Result<Value> {
-        let unpinned = (!is_pinned).then_some(current.version());
         Ok(Value {
             version: current.version(),
-            bytes: self.copy_value(current.slot(), header, unpinned)?,
+            bytes: self.copy_value(current, header, is_pinned)?,
             codec: header.codec,
             type_name: self.copy_type_name(current.slot(), header),
             written: time(header.written),
@@ -86,33 +85,48 @@ impl Shared {
 
 /// Copies the newest value without a pin.
 pub(super) fn copy(shared: &Shared) -> Result<Option<Value>> {
-    match copy_up_to(shared, usize::MAX)? {
-        Copied::Value(value) => Ok(Some(value)),
-        Copied::Nothing => Ok(None),
-        Copied::TooLong => unreachable!("no value is longer than that"),
-    }
+    let copied = copy_unpinned(shared, usize::MAX, usize::MAX, |current, header| {
+        shared.value(current, header, false)
+    })?;
+    copied.any_length().transpose()
 }
 
-/// What [`copy_up_to`] found.
-enum Copied {
-    Value(Value),
+/// What [`copy_unpinned`] came to.
+enum Copied<R> {
+    Value(R),
     Nothing,
     TooLong,
 }
 
-/// The same where it has at most `most` bytes.
-fn copy_up_to(shared: &Shared, most: usize) -> Result<Copied> {
+impl<R> Copied<R> {
+    /// Where any length was allowed.
+    fn any_length(self) -> Option<R> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Nothing => None,
+            Self::TooLong => unreachable!("no value is longer than that"),
+        }
+    }
+}
+
+/// Has `copy` copy the newest value, at most `room` bytes of it, without a pin, where that is `most` bytes or less.
+fn copy_unpinned<R>(
+    shared: &Shared,
+    most: usize,
+    room: usize,
+    mut copy: impl FnMut(Current, &Header) -> R,
+) -> Result<Copied<R>> {
     let copied = protocol::copy(shared, |current| {
         let header = shared.header(current.slot())?;
-        let value = (header.length <= most).then(|| shared.value(current, &header, false));
-        Some((value, header))
+        let copied = (header.length.min(room) <= most).then(|| copy(current, &header));
+        Some((copied, header))
     });
     match copied {
-        Ok((_, Some((value, header)))) => {
+        Ok((_, Some((copied, header)))) => {
             if header.is_empty() || shared.is_expired(&header)? {
                 Ok(Copied::Nothing)
             } else {
-                value.map_or(Ok(Copied::TooLong), |value| value.map(Copied::Value))
+                Ok(copied.map_or(Copied::TooLong, Copied::Value))
             }
         }
         Ok((_, None)) => Err(shared.corrupt(BAD_LENGTH)),
@@ -169,23 +183,7 @@ impl Reader {
     ///
     /// `Overtaken`, `Corrupt`, `ClockWentBack`.
     pub fn read(&mut self) -> Result<Option<Value>> {
-        self.last = None;
-        match copy_up_to(&self.shared, if self.shared.can_write { UNPINNED_CHUNK } else { usize::MAX }) {
-            Ok(Copied::Value(value)) => return Ok(Some(value)),
-            Ok(Copied::Nothing) => return Ok(None),
-            Err(error) if !self.shared.can_write || !matches!(error, Error::Overtaken { .. }) => {
-                return Err(error);
-            }
-            Ok(Copied::TooLong) | Err(_) => {}
-        }
-        let value = match self.load() {
-            Ok(Some(snapshot)) => snapshot.value().map(Some),
-            Ok(None) => Ok(None),
-            Err(Error::TooManyReaders { .. }) => copy(&self.shared),
-            Err(other) => Err(other),
-        };
-        self.last = None;
-        value
+        self.copy_with(usize::MAX, Shared::value)?.transpose()
     }
 
     /// Copies the newest value's first bytes into `to`, as many as there is room for, and gives the value's length;
@@ -196,38 +194,38 @@ impl Reader {
     ///
     /// `Overtaken`, `Corrupt`, `ClockWentBack`.
     pub fn copy_into(&mut self, to: &mut [u8]) -> Result<Option<usize>> {
-        self.last = None;
-        let shared = &*self.shared;
-        let most = if shared.can_write { UNPINNED_CHUNK } else { usize::MAX };
-        let copied = protocol::copy(shared, |current| {
-            let header = shared.header(current.slot())?;
+        self.copy_with(to.len(), |shared, current, header, is_pinned| {
             let count = header.length.min(to.len());
-            let is_copied = count <= most;
-            if is_copied {
-                shared.copy_unpinned(current, &mut to[..count]);
-            }
-            Some((header, is_copied))
-        });
-        match copied {
-            Ok((_, Some((header, true)))) => {
-                let is_value = !header.is_empty() && !shared.is_expired(&header)?;
-                return Ok(is_value.then_some(header.length));
-            }
-            Ok((_, None)) => return Err(shared.corrupt(BAD_LENGTH)),
-            // Too long for that, or too often replaced.
-            Ok((_, Some((_, false)))) => {}
-            Err(Missed::Overtaken) if shared.can_write => {}
-            Err(missed) => return shared.missed(missed).map(|()| None),
+            shared.copy_first(current, is_pinned, &mut to[..count]);
+            header.length
+        })
+    }
+
+    /// Has `copy` copy the newest value, at most `room` bytes of it: few without a pin, many under one where it can
+    /// be had. Pins nothing when it comes back.
+    fn copy_with<R>(
+        &mut self,
+        room: usize,
+        mut copy: impl FnMut(&Shared, Current, &Header, bool) -> R,
+    ) -> Result<Option<R>> {
+        self.last = None;
+        let mut unpinned = |shared: &Shared, most| {
+            copy_unpinned(shared, most, room, |current, header| copy(shared, current, header, false))
+        };
+        if !self.shared.can_write {
+            return Ok(unpinned(&self.shared, usize::MAX)?.any_length());
+        }
+        match unpinned(&self.shared, UNPINNED_CHUNK) {
+            Ok(Copied::Value(value)) => return Ok(Some(value)),
+            Ok(Copied::Nothing) => return Ok(None),
+            // The second: too often replaced.
+            Ok(Copied::TooLong) | Err(Error::Overtaken { .. }) => {}
+            Err(other) => return Err(other),
         }
         let copied = match self.load() {
-            Ok(Some(snapshot)) => snapshot.copy_into(to).map(|_| Some(snapshot.len())),
+            Ok(Some(pinned)) => Ok(Some(copy(&pinned.pin.shared, pinned.current, &pinned.header, true))),
             Ok(None) => Ok(None),
-            Err(Error::TooManyReaders { .. }) => copy(&self.shared).map(|value| {
-                let value = value?;
-                let count = value.bytes.len().min(to.len());
-                to[..count].copy_from_slice(&value.bytes[..count]);
-                Some(value.bytes.len())
-            }),
+            Err(Error::TooManyReaders { .. }) => unpinned(&self.shared, usize::MAX).map(Copied::any_length),
             Err(other) => Err(other),
         };
         self.last = None;
@@ -390,11 +388,6 @@ impl Snapshot {
         // SAFETY: the length was checked against the slot, which lies in the view, which lives as long as
         // `self`; the entry pins the slot as long, so by the caller's word nobody changes it.
         unsafe { std::slice::from_raw_parts(first, self.header.length) }
-    }
-
-    fn value(&self) -> Result<Value> {
-        self.check_generation()?;
-        self.pin.shared.value(self.current, &self.header, true)
     }
 
     fn check_generation(&self) -> Result<()> {

@@ -5,15 +5,15 @@
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use xxhash_rust::xxh3::Xxh3;
 use zeroize::Zeroizing;
 
 use super::layout::{
     BLOCK, CLAIMED_AT, CURRENT_AT, DURABLE_AT, Field, HEAD, Layout, MAGIC, MARKED_AT, PRESENCE_LOCK,
-    SHRUNK_AT, SLEEPERS_AT, SLOT_HEADERS_AT, SLOTS_AT, TOUCHED_AT, TYPE_NAME_MAX, WRITER_LOCK, WRITING_AT,
-    entry_lock,
+    SHRUNK_AT, SLEEP_WORD_AT, SLEEPERS_AT, SLOT_HEADERS_AT, SLOTS_AT, TOUCHED_AT, TYPE_NAME_MAX, WRITER_LOCK,
+    WRITING_AT, entry_lock,
 };
 use super::protocol::{self, Current, MAX_VERSION, Memory, Missed};
 use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
@@ -92,15 +92,6 @@ impl Header {
     fn total(&self) -> usize {
         self.length + self.type_name_length
     }
-}
-
-/// The time, to be compared with an expiry.
-fn now() -> u64 {
-    nanoseconds(SystemTime::now())
-}
-
-pub(super) fn nanoseconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
 impl Memory for Shared {
@@ -205,7 +196,12 @@ impl Shared {
 
     /// The low half of `current`, on which sleepers sleep.
     pub(super) fn sleep_word(&self) -> &AtomicU32 {
-        self.half(if cfg!(target_endian = "little") { CURRENT_AT } else { CURRENT_AT + 4 })
+        self.half(SLEEP_WORD_AT)
+    }
+
+    /// Whether it is a version, in a slot that is there: the word may have come from shared memory.
+    pub(super) fn exists(&self, version: Current) -> bool {
+        version.version() > 0 && version.slot() < self.layout.slots
     }
 
     // ---- reading
@@ -274,26 +270,25 @@ impl Shared {
         unsafe { bytes::store(self.slot_ptr(slot).wrapping_add(at), from) }
     }
 
-    /// The value, copied. Without a pin (`unpinned`: the version that the slot had) it stops soon after the slot
-    /// was taken: to touch memory that was given back takes it again.
+    /// The value, copied.
     pub(super) fn copy_value(
         &self,
-        slot: usize,
+        current: Current,
         header: &Header,
-        unpinned: Option<u64>,
+        is_pinned: bool,
     ) -> Result<Zeroizing<Vec<u8>>> {
         let mut value = bytes::room_for(header.length, self.map.subject())?;
-        match unpinned {
-            Some(version) => self.copy_unpinned(Current::new(version, slot), &mut value),
-            None => self.copy_out(slot, 0, &mut value),
-        }
+        self.copy_first(current, is_pinned, &mut value);
         Ok(value)
     }
 
-    /// Copies the first bytes of a version that is not pinned. Where its slot is taken meanwhile it stops soon:
-    /// the caller finds that too, and starts again.
-    pub(super) fn copy_unpinned(&self, current: Current, to: &mut [u8]) {
+    /// Copies the first bytes of a version. Without a pin it stops soon after the slot was taken: to touch memory
+    /// that was given back takes it again. The caller finds that too, and starts again.
+    pub(super) fn copy_first(&self, current: Current, is_pinned: bool, to: &mut [u8]) {
         let slot = current.slot();
+        if is_pinned {
+            return self.copy_out(slot, 0, to);
+        }
         for (index, chunk) in to.chunks_mut(UNPINNED_CHUNK).enumerate() {
             self.copy_out(slot, index * UNPINNED_CHUNK, chunk);
             fence(Ordering::Acquire);
@@ -334,7 +329,7 @@ impl Shared {
         if expires == 0 {
             return Ok(false);
         }
-        let now = now();
+        let now = sys::nanoseconds(SystemTime::now());
         if now < written {
             let ahead = Duration::from_nanos(written - now);
             return Err(Error::ClockWentBack { subject: self.subject(), ahead });
@@ -447,14 +442,14 @@ impl Shared {
     pub(super) fn unlock_writer(&self) {
         for _ in 0..protocol::ATTEMPTS {
             self.wipe_leftovers();
-            self.map.section().unlock(WRITER_LOCK);
+            self.unlock_alone();
             // A reader that let go of its pin in between could not get the lock.
             let missed = self.leftovers().any(|slot| !self.is_kept(slot) && !protocol::is_pinned(self, slot));
             if !missed || !matches!(self.try_lock_writer(), Ok(true)) {
                 return;
             }
         }
-        self.map.section().unlock(WRITER_LOCK);
+        self.unlock_alone();
     }
 
     /// Lets go of the writers' lock, and does nothing else: for who found no cell, or has not recovered it.
@@ -560,17 +555,13 @@ impl Shared {
         }
         self.word(WRITING_AT).store(slot as u64 + 1, Ordering::Release);
         steps::reach(steps::Step::WriterTook);
-        let prepared = self.set_extent(slot, total, keep(total));
-        if prepared.is_err() {
+        self.set_extent(slot, total, keep(total)).map_err(|error| {
             self.finish();
-            return Err(match prepared {
-                Err(Error::NoSpace { subject, reason, .. }) => {
-                    Error::NoSpace { subject, needed: length, reason }
-                }
-                Err(other) => other,
-                Ok(()) => unreachable!("checked above"),
-            });
-        }
+            match error {
+                Error::NoSpace { subject, reason, .. } => Error::NoSpace { subject, needed: length, reason },
+                other => other,
+            }
+        })?;
         Ok((slot, version))
     }
 
@@ -595,8 +586,7 @@ impl Shared {
     /// Bytes of the newest value with its type's name.
     fn newest_total(&self) -> u64 {
         let current = Current(self.current().load(Ordering::Relaxed));
-        let exists = current.version() > 0 && current.slot() < self.layout.slots;
-        let newest = if exists { self.header(current.slot()) } else { None };
+        let newest = if self.exists(current) { self.header(current.slot()) } else { None };
         newest.map_or(0, |header| header.total() as u64)
     }
 
@@ -910,8 +900,7 @@ impl Shared {
     /// either see the mark when they let go of their pins, or have let go for the writer to see: the fence of
     /// the publication comes in between.
     pub(super) fn mark_replaced(&self, replaced: Current, wiped: bool) {
-        let exists = replaced.version() > 0 && replaced.slot() < self.layout.slots;
-        if exists && (wiped || self.is_secret(replaced.slot())) {
+        if self.exists(replaced) && (wiped || self.is_secret(replaced.slot())) {
             self.mark_secret(replaced.slot());
         }
     }
@@ -964,13 +953,13 @@ impl Shared {
         }
     }
 
-    /// Makes a cell of a map whose head is unfinished: new, or left so by a crash. Only for who has the writers'
-    /// lock. `false` where somebody else has made one since.
-    pub(super) fn make(&mut self) -> Result<bool> {
+    /// Makes a cell of a map whose head is unfinished: new, or left so by a crash; nothing where somebody else has
+    /// made one since. Only for who has the writers' lock.
+    pub(super) fn make(&mut self) -> Result<()> {
         let head = self.read_head();
         if !self.layout.is_unfinished(&head) {
             self.layout = Layout::read(&head, self.map.capacity(), self.map.subject())?;
-            return Ok(false);
+            return Ok(());
         }
         let mut chunk = [0; 4096];
         let mut rest = (HEAD..SLOTS_AT).step_by(chunk.len());
@@ -994,7 +983,7 @@ impl Shared {
         }
         self.map.section().reserve(0, SLOTS_AT as u64, self.map.subject())?;
         self.write_head();
-        Ok(true)
+        Ok(())
     }
 
     fn read_head(&self) -> [u8; HEAD] {
@@ -1043,7 +1032,7 @@ impl Shared {
             }
         }
         let current = Current(self.current().load(Ordering::Relaxed));
-        let exists = current.version() > 0 && current.slot() < self.layout.slots;
+        let exists = self.exists(current);
         let named = exists && self.is_whole(current.slot(), current.version());
         let version = |slot: usize| self.version(slot).load(Ordering::Relaxed);
         let is_newer =

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::layout::{CURRENT_AT, SLEEPERS_AT};
+use super::layout::{CURRENT_AT, SLEEP_WORD_AT, SLEEPERS_AT};
 use super::protocol::{self, Current, Memory};
 use super::shared::{SLEEP_LIMIT, Shared};
 use crate::error::{Error, Result};
@@ -30,9 +30,6 @@ const LAST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Bytes before the slots that hold the words which a waiter looks at.
 const WORDS: u64 = 256;
-
-/// The low half of `current`, on which sleepers sleep.
-const SLEEP_WORD_AT: usize = if cfg!(target_endian = "little") { CURRENT_AT } else { CURRENT_AT + 4 };
 
 /// The words of a cell, mapped once more. The thread may look at them a moment longer than a task has the
 /// cell, and a view does not keep the map's name.

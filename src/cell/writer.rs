@@ -143,7 +143,7 @@ impl Writer {
     /// Removes the value if it has expired, and says whether it had.
     pub(super) fn remove_expired(&mut self) -> Result<bool> {
         let current = self.current();
-        if current.version() == 0 || current.slot() >= self.shared.layout.slots {
+        if !self.shared.exists(current) {
             return Ok(false);
         }
         let expired = match self.shared.header(current.slot()) {

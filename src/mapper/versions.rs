@@ -7,6 +7,7 @@ use super::LOCK_LIMIT;
 use crate::cell::{Cell, Meta, Value, Writer};
 use crate::codec::{self, Codec};
 use crate::error::{Error, Result};
+use crate::sys;
 
 #[derive(Debug)]
 pub(super) struct Versions<T> {
@@ -43,8 +44,7 @@ impl<T> Decoded<T> {
     ) -> Result<Option<&Arc<T>>> {
         let is_known = match &self.0 {
             Some(known) => {
-                known.version == cell.version()
-                    && (known.expires.is_none() || !cell.has_expired(known.written, known.expires)?)
+                known.version == cell.version() && !cell.has_expired(known.written, known.expires)?
             }
             None => false,
         };
@@ -140,11 +140,8 @@ pub(super) fn publish<T, C: Codec<T>>(
     type_name: Option<&str>,
     expires: Option<SystemTime>,
 ) -> Result<u64> {
-    let expires = expires.map_or(0, |at| {
-        let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        // 0 would be never.
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX).max(1)
-    });
+    // 0 would be never.
+    let expires = expires.map_or(0, |at| sys::nanoseconds(at).max(1));
     writer.publish_as(&Meta { codec: C::ID, type_name, expires }, &C::encode(value)?)
 }
 

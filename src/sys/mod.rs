@@ -7,7 +7,7 @@
 use std::path::Path;
 #[cfg(any(windows, feature = "tokio"))]
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, Result};
 use crate::map::{Access, MapName, Rights};
@@ -98,6 +98,11 @@ impl LockId {
 pub(crate) enum LockMode {
     Shared,
     Exclusive,
+}
+
+/// Nanoseconds since 1970-01-01 UTC: 0 for times before, the highest number for times beyond.
+pub(crate) fn nanoseconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// Calls `attempt` until it gives something or `limit` has passed, pausing a little longer each time

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::io::Errno;
 
@@ -186,7 +186,7 @@ pub(super) fn holders(_files: &[FileId]) -> Option<Vec<Vec<u32>>> {
 
 /// Nanoseconds since 1970-01-01 UTC.
 pub(crate) fn coarse_time() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+    crate::sys::nanoseconds(SystemTime::now())
 }
 
 /// The names of what is in a directory, but for those that are no text.

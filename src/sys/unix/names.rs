@@ -234,9 +234,7 @@ fn join(dir: &ScopeDir, place: &Place<'_>, living: Living, request: Request) -> 
             (file, 0)
         }
     };
-    if request.inheritable {
-        set_inheritable(&file, true)?;
-    }
+    let_inherit(&file, request.inheritable)?;
     let file_name = file_name(place.name.text());
     let lock_file = open_file(dir, &file_name, writes).map_err(|e| failed(e.into()))?;
     if FileId::of(&lock_file).map_err(failed)? != living.id {
@@ -255,10 +253,13 @@ fn join(dir: &ScopeDir, place: &Place<'_>, living: Living, request: Request) -> 
     Ok(Opened { section, capacity: living.record.capacity, protection: living.record.access, created: false })
 }
 
+/// For a file that was opened here, which no child inherits unless it is asked for.
+fn let_inherit(file: &File, inheritable: bool) -> Result<()> {
+    if inheritable { set_inheritable(file, true) } else { Ok(()) }
+}
+
 fn hold_life(lock_file: &File, inheritable: bool, subject: &Subject) -> Result<()> {
-    if inheritable {
-        set_inheritable(lock_file, true)?;
-    }
+    let_inherit(lock_file, inheritable)?;
     match lock::try_lock(lock_file, LIFE, LockMode::Shared) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::SharingViolation { subject: subject.clone() }),
@@ -292,9 +293,7 @@ fn create_new_file(dir: &ScopeDir, place: &Place<'_>, request: Request) -> Resul
         let lock_file = open_file(dir, &file_name, true).map_err(|e| dirs::io("open a file of", dir, e))?;
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode as _))
             .map_err(|e| dirs::io("set the mode of a file of", dir, e))?;
-        if request.inheritable {
-            set_inheritable(&file, true)?;
-        }
+        let_inherit(&file, request.inheritable)?;
         hold_life(&lock_file, request.inheritable, &subject)?;
         Ok((id, lock_file))
     };

@@ -29,6 +29,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::FileId;
 use crate::map::{Access, NAME_MAX};
+use crate::sys::nanoseconds;
 
 const MAGIC: &[u8; 8] = b"HANDOVER";
 const VERSION: u32 = 1;
@@ -77,7 +78,6 @@ impl Record {
         if path.len() > PATH_BYTES_MAX {
             return Err(io::ErrorKind::InvalidFilename.into());
         }
-        let since = self.created.duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut bytes = Vec::with_capacity(FIXED + self.name.len() + path.len());
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
@@ -86,7 +86,7 @@ impl Record {
         bytes.extend_from_slice(&self.capacity.to_le_bytes());
         bytes.extend_from_slice(&(self.access as u32).to_le_bytes());
         bytes.extend_from_slice(&(self.name.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&u64::try_from(since.as_nanos()).unwrap_or(u64::MAX).to_le_bytes());
+        bytes.extend_from_slice(&nanoseconds(self.created).to_le_bytes());
         bytes.extend_from_slice(&(path.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&id.device.to_le_bytes());

@@ -8,7 +8,7 @@ use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::PathBuf;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use windows_sys::Wdk::Foundation::{NtQueryObject, ObjectBasicInformation};
 use windows_sys::Win32::Foundation::{
@@ -606,5 +606,5 @@ pub(super) fn flush_view(view: &View, at: usize, len: usize) -> io::Result<()> {
 
 /// Nanoseconds since 1970-01-01 UTC.
 pub(crate) fn coarse_time() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+    crate::sys::nanoseconds(SystemTime::now())
 }

@@ -15,6 +15,8 @@ mod sync;
 #[cfg(all(feature = "tokio", not(handover_model)))]
 mod waiting;
 #[cfg(not(handover_model))]
+mod words;
+#[cfg(not(handover_model))]
 mod writer;
 
 #[cfg(not(handover_model))]
@@ -450,7 +452,7 @@ mod face {
                 if !shared.can_write {
                     std::thread::sleep(pause.min(left));
                     pause = (pause * 2).min(Duration::from_millis(10));
-                } else if protocol::prepare_sleep(shared, seen) {
+                } else if protocol::prepare_sleep(&shared.words, seen) {
                     sys::sleep_on(shared.sleep_word(), seen as u32, left.min(SLEEP_LIMIT));
                 }
             }
@@ -472,7 +474,7 @@ mod face {
         /// What can be told without the value.
         pub fn info(&self) -> Result<CellInfo> {
             let shared = &*self.shared;
-            let found = protocol::copy(shared, |current| {
+            let found = protocol::copy(&shared.words, |current| {
                 let header = shared.header(current.slot());
                 let name = header.as_ref().map(|header| shared.copy_type_name(current.slot(), header));
                 (header, name)
@@ -508,7 +510,7 @@ mod face {
                 return Ok(false);
             }
             // Looked at first: who asks for a value that is not there keeps no writer waiting.
-            match protocol::copy(&*self.shared, |current| self.shared.header(current.slot())) {
+            match protocol::copy(&self.shared.words, |current| self.shared.header(current.slot())) {
                 Ok((_, Some(header))) if !header.is_empty() && self.shared.is_expired(&header)? => {}
                 _ => return Ok(false),
             }

@@ -33,6 +33,8 @@ pub(super) trait Memory {
     fn claimed(&self) -> &AtomicU32;
     fn pin(&self, entry: usize) -> &AtomicU64;
     fn version(&self, slot: usize) -> &AtomicU64;
+    /// Told that a slot's words and bytes are about to be read: a fence is better not followed by a wait for them.
+    fn expect_reads(&self, _slot: usize) {}
     /// Wakes all who sleep on the low half of `current`.
     fn wake(&self);
     /// Whether a slot that is not current must stay as it is all the same.
@@ -111,6 +113,7 @@ pub(super) fn pin(memory: &impl Memory, entry: usize) -> Result<Current, Missed>
                 break;
             }
         };
+        memory.expect_reads(current.slot());
         steps::reach(Step::ReaderBeforePin);
         // Release: reads of the slot pinned before come before it is let go.
         pin.store(current.slot() as u64 + 1, Ordering::Release);
@@ -143,28 +146,41 @@ pub(super) fn copy<R>(
 ) -> Result<(Current, R), Missed> {
     for _ in 0..ATTEMPTS {
         let current = newest(memory)?;
-        let version = memory.version(current.slot());
-        if version.load(Ordering::Acquire) != current.version() {
-            continue;
-        }
-        steps::reach(Step::ReaderCopies);
-        let copied = copy(current);
-        // The loads of the copy come before the load below. Where one of them saw a byte of a newer version,
-        // that load sees that the slot was taken.
-        fence(Ordering::Acquire);
-        if version.load(Ordering::Relaxed) == current.version() || is_faulty(Fault::NoCheckAfterCopy) {
+        if let Some(copied) = copy_once(memory, current, &mut copy) {
             return Ok((current, copied));
         }
     }
     Err(Missed::Overtaken)
 }
 
+/// One attempt of [`copy`]; `None` where a writer was faster.
+#[inline]
+pub(super) fn copy_once<R>(
+    memory: &impl Memory,
+    current: Current,
+    copy: impl FnOnce(Current) -> R,
+) -> Option<R> {
+    let version = memory.version(current.slot());
+    if version.load(Ordering::Acquire) != current.version() {
+        return None;
+    }
+    steps::reach(Step::ReaderCopies);
+    let copied = copy(current);
+    // The loads of the copy come before the load below. Where one of them saw a byte of a newer version,
+    // that load sees that the slot was taken.
+    fence(Ordering::Acquire);
+    let stands = version.load(Ordering::Relaxed) == current.version() || is_faulty(Fault::NoCheckAfterCopy);
+    stands.then_some(copied)
+}
+
 /// Whether an entry pins `slot`.
+#[inline]
 pub(super) fn is_pinned(memory: &impl Memory, slot: usize) -> bool {
     is_pinned_beside(memory, slot, None)
 }
 
 /// Whether an entry other than `own` pins `slot`.
+#[inline]
 fn is_pinned_beside(memory: &impl Memory, slot: usize, own: Option<usize>) -> bool {
     let claimed = (memory.claimed().load(Ordering::Relaxed) as usize).min(memory.entries());
     let mut entries = (0..claimed).filter(|entry| Some(*entry) != own);
@@ -247,6 +263,7 @@ pub(super) fn publish(memory: &impl Memory, slot: usize, version: u64) {
 
 /// [`publish`], and takes the slot `next` under the same fence, so that the next publication needs none of its
 /// own. `false` where it is pinned.
+#[inline]
 pub(super) fn publish_and_take(memory: &impl Memory, slot: usize, version: u64, next: Option<usize>) -> bool {
     let word = Current::new(version, slot).0;
     steps::reach(Step::WriterFilled);
@@ -280,16 +297,23 @@ pub(super) fn publish_and_take(memory: &impl Memory, slot: usize, version: u64, 
 
 /// The slot to take with a publication that has `slot` follow on `replaced`: the lowest of the first `touched`
 /// that is free, other than those two. Who copies from `replaced` without a pin gets more time.
+#[inline]
 pub(super) fn find_next(
     memory: &impl Memory,
     slot: usize,
     replaced: Current,
     touched: usize,
 ) -> Option<usize> {
-    let is_replaced = |other: usize| replaced.version() > 0 && other == replaced.slot();
-    (0..touched.min(memory.slots())).find(|other| {
-        *other != slot && !is_replaced(*other) && !memory.is_kept(*other) && !is_pinned(memory, *other)
-    })
+    let claimed = (memory.claimed().load(Ordering::Relaxed) as usize).min(memory.entries());
+    let mut in_use = 1_u64 << slot | u64::from(replaced.version() > 0) << replaced.slot();
+    for entry in 0..claimed {
+        let pin = memory.pin(entry).load(Ordering::Acquire);
+        if (1..=MAX_SLOTS as u64).contains(&pin) {
+            in_use |= 1 << (pin - 1);
+        }
+    }
+    let lowest = (!in_use).trailing_zeros() as usize;
+    (lowest < touched.min(memory.slots()) && !memory.is_kept(lowest)).then_some(lowest)
 }
 
 /// What a waiter does before it sleeps: leaves its mark and looks once more. `true` to sleep for as long as

@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
 
-use super::protocol::{self, Current, Memory, Missed};
-use super::shared::{BAD_LENGTH, Header, Shared, UNPINNED_CHUNK};
+use super::protocol::{self, Current, Memory};
+use super::shared::{BAD_LENGTH, Shared};
+use super::words::{Header, UNPINNED_CHUNK, Words};
 use crate::error::{Error, Result};
 use crate::map::bytes;
 use crate::sys;
@@ -18,6 +19,8 @@ use crate::sys;
 /// It keeps the newest version that it saw pinned, so that loading it again costs one look at one word.
 #[derive(Debug)]
 pub struct Reader {
+    /// Of `shared`: here they are at hand.
+    words: Words,
     shared: Arc<Shared>,
     last: Option<Snapshot>,
 }
@@ -26,6 +29,8 @@ pub struct Reader {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pin: Arc<Pin>,
+    /// Of `pin`.
+    generation: u32,
     current: Current,
     header: Header,
 }
@@ -116,7 +121,7 @@ fn copy_unpinned<R>(
     room: usize,
     mut copy: impl FnMut(Current, &Header) -> R,
 ) -> Result<Copied<R>> {
-    let copied = protocol::copy(shared, |current| {
+    let copied = protocol::copy(&shared.words, |current| {
         let header = shared.header(current.slot())?;
         let copied = (header.length.min(room) <= most).then(|| copy(current, &header));
         Some((copied, header))
@@ -136,7 +141,7 @@ fn copy_unpinned<R>(
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, last: None }
+        Self { words: shared.words, shared, last: None }
     }
 
     /// The newest version, pinned; `None` where there is no value: not yet, cleared, taken or expired.
@@ -149,11 +154,11 @@ impl Reader {
     /// [`copy`](crate::Cell::copy); `Corrupt`; `ClockWentBack`.
     #[inline]
     pub fn load(&mut self) -> Result<Option<&Snapshot>> {
-        let word = self.shared.current().load(Ordering::Acquire);
+        let word = self.words.current().load(Ordering::Acquire);
         let unchanged = self
             .last
             .as_ref()
-            .is_some_and(|last| last.current.0 == word && last.pin.generation == sys::fork_generation());
+            .is_some_and(|last| last.current.0 == word && last.generation == sys::fork_generation());
         if !unchanged {
             self.load_new()?;
         }
@@ -173,7 +178,7 @@ impl Reader {
     /// The newest version; 0: nothing was stored yet. One load.
     #[inline]
     pub fn version(&self) -> u64 {
-        Current(self.shared.current().load(Ordering::Acquire)).version()
+        Current(self.words.current().load(Ordering::Acquire)).version()
     }
 
     /// The newest value, copied; `None` where there is no value. A long one is pinned meanwhile, where that can
@@ -194,21 +199,43 @@ impl Reader {
     ///
     /// `Overtaken`, `Corrupt`, `ClockWentBack`.
     pub fn copy_into(&mut self, to: &mut [u8]) -> Result<Option<usize>> {
-        self.copy_with(to.len(), |shared, current, header, is_pinned| {
+        let words = self.words;
+        self.copy_with(to.len(), |_, current, header, is_pinned| {
             let count = header.length.min(to.len());
-            shared.copy_first(current, is_pinned, &mut to[..count]);
+            words.copy_first(current, is_pinned, &mut to[..count]);
             header.length
         })
     }
 
     /// Has `copy` copy the newest value, at most `room` bytes of it: few without a pin, many under one where it can
     /// be had. Pins nothing when it comes back.
+    #[inline]
     fn copy_with<R>(
         &mut self,
         room: usize,
         mut copy: impl FnMut(&Shared, Current, &Header, bool) -> R,
     ) -> Result<Option<R>> {
         self.last = None;
+        let (words, shared) = (self.words, &*self.shared);
+        // What most calls come to: a short value that nobody replaces meanwhile.
+        if let Ok(current) = protocol::newest(&words)
+            && let Some(Some(copied)) = protocol::copy_once(&words, current, |current| {
+                let header = shared.header_in(words, current.slot())?;
+                let is_short = header.length.min(room) <= UNPINNED_CHUNK;
+                (is_short && header.is_readable_always()).then(|| copy(shared, current, &header, false))
+            })
+        {
+            return Ok(Some(copied));
+        }
+        self.copy_slowly(room, copy)
+    }
+
+    #[cold]
+    fn copy_slowly<R>(
+        &mut self,
+        room: usize,
+        mut copy: impl FnMut(&Shared, Current, &Header, bool) -> R,
+    ) -> Result<Option<R>> {
         let mut unpinned = |shared: &Shared, most| {
             copy_unpinned(shared, most, room, |current, header| copy(shared, current, header, false))
         };
@@ -245,61 +272,48 @@ impl Reader {
     }
 
     fn load_new(&mut self) -> Result<()> {
-        let generation = sys::fork_generation();
-        let shared = &self.shared;
+        let words = self.words;
         if let Some(last) = &mut self.last
-            && last.pin.generation == generation
+            && last.generation == sys::fork_generation()
             && Arc::strong_count(&last.pin) == 1
         {
             // Nobody else has the snapshot, and what others did with theirs comes before: its entry goes on to
             // the new version.
             fence(Ordering::Acquire);
-            match pin(shared, last.pin.entry) {
-                Ok((current, header)) => {
-                    let old = std::mem::replace(&mut last.current, current);
-                    last.header = header;
-                    last.pin.current.store(current.0, Ordering::Relaxed);
-                    shared.let_go(old);
-                    return Ok(());
+            if let Ok(current) = protocol::pin(&words, last.pin.entry)
+                && let Some(header) = self.shared.header_in(words, current.slot())
+            {
+                let old = std::mem::replace(&mut last.current, current);
+                last.header = header;
+                last.pin.current.store(current.0, Ordering::Relaxed);
+                if words.is_marked() {
+                    self.shared.wipe_what_was_let_go(old);
                 }
-                Err(missed) => {
-                    self.last = None;
-                    return missed.map_or(Ok(()), Err);
-                }
+                return Ok(());
             }
         }
-        self.last = None;
-        let entry = shared.claim_entry()?;
-        match pin(shared, entry) {
-            Ok((current, header)) => {
-                let pin =
-                    Pin { shared: shared.clone(), entry, generation, current: AtomicU64::new(current.0) };
-                let pin = Arc::new(pin);
-                self.last = Some(Snapshot { pin, current, header });
-                Ok(())
-            }
-            Err(missed) => {
-                shared.release_entry(entry);
-                missed.map_or(Ok(()), Err)
-            }
-        }
+        self.load_first()
     }
-}
 
-/// Pins the newest version; `Err(None)` where nothing was stored yet.
-#[expect(
-    clippy::inline_always,
-    reason = "what it gives would go through memory, for a third of a load's cost"
-)]
-#[inline(always)]
-fn pin(shared: &Shared, entry: usize) -> Result<(Current, Header), Option<Error>> {
-    match protocol::pin(shared, entry) {
-        Ok(current) => match shared.header(current.slot()) {
-            Some(header) => Ok((current, header)),
-            None => Err(Some(shared.corrupt(BAD_LENGTH))),
-        },
-        Err(Missed::Empty) => Err(None),
-        Err(missed) => Err(shared.missed(missed).err()),
+    /// Loads as if nothing had been loaded before.
+    #[cold]
+    fn load_first(&mut self) -> Result<()> {
+        self.last = None;
+        let (words, shared) = (self.words, &self.shared);
+        let entry = shared.claim_entry()?;
+        let pinned = protocol::pin(&words, entry).map(|current| (current, shared.header(current.slot())));
+        if let Ok((current, Some(header))) = pinned {
+            let generation = sys::fork_generation();
+            let current_word = AtomicU64::new(current.0);
+            let pin = Pin { shared: shared.clone(), entry, generation, current: current_word };
+            self.last = Some(Snapshot { pin: Arc::new(pin), generation, current, header });
+            return Ok(());
+        }
+        shared.release_entry(entry);
+        match pinned {
+            Ok(_) => Err(shared.corrupt(BAD_LENGTH)),
+            Err(missed) => shared.missed(missed),
+        }
     }
 }
 
@@ -311,7 +325,9 @@ impl Drop for Pin {
         }
         self.shared.release_entry(self.entry);
         fence(Ordering::SeqCst);
-        self.shared.let_go(Current(*self.current.get_mut()));
+        if self.shared.is_marked() {
+            self.shared.wipe_what_was_let_go(Current(*self.current.get_mut()));
+        }
     }
 }
 
@@ -382,16 +398,17 @@ impl Snapshot {
 
     /// # Safety
     ///
-    /// What [`Reader::trust_writers`] asks for.
-    unsafe fn bytes(&self) -> &[u8] {
-        let first = self.pin.shared.slot_ptr(self.current.slot()).cast_const();
+    /// What [`Reader::trust_writers`] asks for; and the words must be those of the pin's cell.
+    #[inline]
+    unsafe fn bytes(&self, words: Words) -> &[u8] {
+        let first = words.slot_ptr(self.current.slot()).cast_const();
         // SAFETY: the length was checked against the slot, which lies in the view, which lives as long as
         // `self`; the entry pins the slot as long, so by the caller's word nobody changes it.
         unsafe { std::slice::from_raw_parts(first, self.header.length) }
     }
 
     fn check_generation(&self) -> Result<()> {
-        if self.pin.generation == sys::fork_generation() {
+        if self.generation == sys::fork_generation() {
             return Ok(());
         }
         Err(Error::Forked { subject: self.pin.shared.subject() })
@@ -412,9 +429,10 @@ impl TrustingReader {
     /// As for [`Reader::load`].
     #[inline]
     pub fn load(&mut self) -> Result<Option<&[u8]>> {
+        let words = self.reader.words;
         Ok(self.reader.load()?.map(|snapshot| {
             // SAFETY: `trust_writers` declared what this needs.
-            unsafe { snapshot.bytes() }
+            unsafe { snapshot.bytes(words) }
         }))
     }
 
@@ -422,9 +440,10 @@ impl TrustingReader {
     #[cfg(feature = "rkyv")]
     #[inline]
     pub(crate) fn load_snapshot(&mut self) -> Result<Option<(&Snapshot, &[u8])>> {
+        let words = self.reader.words;
         Ok(self.reader.load()?.map(|snapshot| {
             // SAFETY: as in `load`.
-            (snapshot, unsafe { snapshot.bytes() })
+            (snapshot, unsafe { snapshot.bytes(words) })
         }))
     }
 
@@ -459,6 +478,6 @@ impl Deref for TrustedSnapshot {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: made by a reader for which `trust_writers` declared what this needs.
-        unsafe { self.0.bytes() }
+        unsafe { self.0.bytes(self.0.pin.shared.words) }
     }
 }

@@ -1,42 +1,30 @@
-//! A cell in memory: the words and bytes that processes share, and what a handle knows of them.
-//!
-//! The one place of the layer that touches shared memory. Sizes come from the layout, which was checked against
-//! the map when the cell was opened; a number read from shared memory is checked before it is used.
+//! One handle's side of a cell: its locks, its entries, the memory that slots have, and what is done after a crash.
 
+use std::ops::Deref;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use xxhash_rust::xxh3::Xxh3;
 use zeroize::Zeroizing;
 
+use super::Durability;
 use super::layout::{
-    BLOCK, CLAIMED_AT, CURRENT_AT, DURABLE_AT, Field, HEAD, Layout, MAGIC, MARKED_AT, PRESENCE_LOCK,
-    SHRUNK_AT, SLEEP_WORD_AT, SLEEPERS_AT, SLOT_HEADERS_AT, SLOTS_AT, TOUCHED_AT, TYPE_NAME_MAX, WRITER_LOCK,
-    WRITING_AT, entry_lock,
+    BLOCK, DURABLE_AT, Field, HEAD, Layout, MAGIC, MARKED_AT, PRESENCE_LOCK, SHRUNK_AT, SLOT_HEADERS_AT,
+    SLOTS_AT, TOUCHED_AT, WRITER_LOCK, WRITING_AT, entry_lock,
 };
 use super::protocol::{self, Current, MAX_VERSION, Memory, Missed};
-use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
-use super::{Durability, Meta};
+use super::sync::{AtomicU64, Ordering, fence};
+use super::words::{FLAG_EMPTY, FLAG_SECRET, FLAG_SYNC, Header, Words};
 use crate::error::{Error, Result, Subject};
 use crate::map::{MemoryMappedFile, ViewAccessor, bytes};
 use crate::steps::{self, Flushed};
 use crate::sys::{self, LockMode};
-
-pub(super) const FLAG_EMPTY: u64 = 1;
-pub(super) const FLAG_SECRET: u64 = 2;
-/// Stored with `Durability::Sync`.
-const FLAG_SYNC: u64 = 4;
 
 /// What is wrong with a cell whose newest version has an impossible header.
 pub(super) const BAD_LENGTH: &str = "the newest version is said to be longer than there is room for";
 
 /// How many entries a handle keeps for itself when it does not need them, while there are plenty.
 const IDLE_ENTRIES: usize = 2;
-
-/// How much a reader without a pin copies before it looks again whether it still may; up to this length a value is
-/// copied sooner than pinned.
-pub(super) const UNPINNED_CHUNK: usize = 16 << 10;
 
 /// How many publications there are under a lease between two system calls that look after what others left.
 const SELDOM: u64 = 16_384;
@@ -50,9 +38,7 @@ pub(super) const SLEEP_LIMIT: Duration = Duration::from_millis(100);
 pub(super) struct Shared {
     pub(super) map: MemoryMappedFile,
     view: ViewAccessor,
-    pub(super) layout: Layout,
-    /// Whether the view can be written, so that readers can pin.
-    pub(super) can_write: bool,
+    pub(super) words: Words,
     pub(super) durability: Durability,
     pub(super) secret: bool,
     idle: Mutex<Idle>,
@@ -72,71 +58,12 @@ struct Idle {
     present: bool,
 }
 
-/// What a slot's header says, checked.
-#[derive(Clone, Debug)]
-pub(super) struct Header {
-    pub(super) length: usize,
-    pub(super) codec: u32,
-    type_name_length: usize,
-    checksum: u64,
-    pub(super) written: u64,
-    pub(super) expires: u64,
-    pub(super) flags: u64,
-}
-
-impl Header {
-    pub(super) fn is_empty(&self) -> bool {
-        self.flags & FLAG_EMPTY != 0
-    }
-
-    fn total(&self) -> usize {
-        self.length + self.type_name_length
-    }
-}
-
-impl Memory for Shared {
-    fn slots(&self) -> usize {
-        self.layout.slots
-    }
-
-    fn entries(&self) -> usize {
-        self.layout.entries()
-    }
+impl Deref for Shared {
+    type Target = Words;
 
     #[inline]
-    fn current(&self) -> &AtomicU64 {
-        self.word(CURRENT_AT)
-    }
-
-    fn sleepers(&self) -> &AtomicU32 {
-        self.half(SLEEPERS_AT)
-    }
-
-    fn claimed(&self) -> &AtomicU32 {
-        self.half(CLAIMED_AT)
-    }
-
-    fn pin(&self, entry: usize) -> &AtomicU64 {
-        self.word(Layout::pin_at(entry))
-    }
-
-    fn version(&self, slot: usize) -> &AtomicU64 {
-        self.field(slot, Field::Version)
-    }
-
-    fn wake(&self) {
-        sys::wake_all(self.sleep_word());
-    }
-
-    /// The version that reached the disk last stays until a newer one did.
-    fn is_kept(&self, slot: usize) -> bool {
-        if !self.layout.has_checksums() {
-            return false;
-        }
-        let durable = self.durable();
-        durable.version() > 0
-            && durable.slot() == slot
-            && self.version(slot).load(Ordering::Relaxed) == durable.version()
+    fn deref(&self) -> &Words {
+        &self.words
     }
 }
 
@@ -148,60 +75,15 @@ impl Shared {
         durability: Durability,
         secret: bool,
     ) -> Self {
-        let can_write = view.can_write();
+        // SAFETY: the layout was checked against the map, of which this is a view from its start; it lives as long as
+        // the result, whose copies go before it.
+        let words = unsafe { Words::new(view.as_ptr(), layout, view.can_write()) };
         let ready = (0..layout.slots).map(|_| AtomicUsize::new(0)).collect();
-        Self {
-            map,
-            view,
-            layout,
-            can_write,
-            durability,
-            secret,
-            idle: Mutex::default(),
-            ready,
-            sure: AtomicU64::new(0),
-        }
+        Self { map, view, words, durability, secret, idle: Mutex::default(), ready, sure: AtomicU64::new(0) }
     }
 
     pub(super) fn subject(&self) -> Subject {
         self.map.subject().clone()
-    }
-
-    #[inline]
-    fn at(&self, offset: usize) -> *mut u8 {
-        self.view.as_ptr().wrapping_add(offset)
-    }
-
-    /// A word before the slots.
-    #[inline]
-    fn word(&self, offset: usize) -> &AtomicU64 {
-        debug_assert!(offset + 8 <= SLOTS_AT && offset.is_multiple_of(8));
-        // SAFETY: all words lie before the slots, and a map of a checked layout is larger than that; it is
-        // mapped page-aligned, the offsets are multiples of 8, and the view lives as long as `self`. Such
-        // words are only ever accessed atomically.
-        unsafe { &*self.at(offset).cast::<AtomicU64>() }
-    }
-
-    #[inline]
-    fn half(&self, offset: usize) -> &AtomicU32 {
-        debug_assert!(offset + 4 <= SLOTS_AT && offset.is_multiple_of(4));
-        // SAFETY: as for `word`, with multiples of 4.
-        unsafe { &*self.at(offset).cast::<AtomicU32>() }
-    }
-
-    #[inline]
-    fn field(&self, slot: usize, field: Field) -> &AtomicU64 {
-        self.word(Layout::field_at(slot, field))
-    }
-
-    /// The low half of `current`, on which sleepers sleep.
-    pub(super) fn sleep_word(&self) -> &AtomicU32 {
-        self.half(SLEEP_WORD_AT)
-    }
-
-    /// Whether it is a version, in a slot that is there: the word may have come from shared memory.
-    pub(super) fn exists(&self, version: Current) -> bool {
-        version.version() > 0 && version.slot() < self.layout.slots
     }
 
     // ---- reading
@@ -209,34 +91,22 @@ impl Shared {
     /// The header of a slot whose version stands (pinned, or to be checked after), if it is possible.
     #[inline]
     pub(super) fn header(&self, slot: usize) -> Option<Header> {
-        let load = |field| self.field(slot, field).load(Ordering::Relaxed);
-        let codec = load(Field::Codec);
-        let length = load(Field::Length);
-        let type_name_length = codec >> 32;
-        if length > self.layout.value_capacity || type_name_length > TYPE_NAME_MAX as u64 {
-            return None;
-        }
-        // Bytes without memory were never written: nobody is to make room for them, or read their zeroes. On a
-        // file the checksum tells: after a loss of power the extent may be older than the bytes.
-        if !self.layout.has_checksums() && length + type_name_length > load(Field::Extent) {
-            return None;
-        }
-        let header = Header {
-            length: length as usize,
-            codec: codec as u32,
-            type_name_length: type_name_length as usize,
-            checksum: load(Field::Checksum),
-            written: load(Field::Written),
-            expires: load(Field::Expires),
-            flags: load(Field::Flags),
-        };
+        self.header_in(self.words, slot)
+    }
+
+    /// [`header`](Self::header) with the words at hand.
+    #[inline]
+    pub(super) fn header_in(&self, words: Words, slot: usize) -> Option<Header> {
         // A writer of this library takes memory before it writes a length.
-        self.is_ready(slot, header.total()).then_some(header)
+        words.header(slot).filter(|header| self.is_ready(slot, header.total()))
     }
 
     /// Whether the first `len` bytes of a slot can be touched.
     #[inline]
     fn is_ready(&self, slot: usize, len: usize) -> bool {
+        if !sys::MAY_LACK_MEMORY {
+            return true;
+        }
         let known = &self.ready[slot];
         if len <= known.load(Ordering::Relaxed) {
             return true;
@@ -246,28 +116,6 @@ impl Shared {
             known.fetch_max(len, Ordering::Relaxed);
         }
         ready
-    }
-
-    /// The first byte of a slot.
-    #[inline]
-    pub(super) fn slot_ptr(&self, slot: usize) -> *mut u8 {
-        self.at(self.layout.slot_at(slot))
-    }
-
-    /// Copies the first bytes of a slot out; `to` is no longer than a slot.
-    pub(super) fn copy_out(&self, slot: usize, from: usize, to: &mut [u8]) {
-        assert!(slot < self.layout.slots && from + to.len() <= self.layout.slot_size as usize);
-        // SAFETY: the range lies within the slot, which lies within the view; all accesses are atomic.
-        unsafe { bytes::load(self.slot_ptr(slot).wrapping_add(from), to) }
-    }
-
-    pub(super) fn copy_in(&self, slot: usize, at: usize, from: &[u8]) {
-        assert!(
-            self.can_write && slot < self.layout.slots && at + from.len() <= self.layout.slot_size as usize
-        );
-        // SAFETY: the range lies within the slot, which lies within the view, which can be written; all
-        // accesses are atomic.
-        unsafe { bytes::store(self.slot_ptr(slot).wrapping_add(at), from) }
     }
 
     /// The value, copied.
@@ -280,29 +128,6 @@ impl Shared {
         let mut value = bytes::room_for(header.length, self.map.subject())?;
         self.copy_first(current, is_pinned, &mut value);
         Ok(value)
-    }
-
-    /// Copies the first bytes of a version. Without a pin it stops soon after the slot was taken: to touch memory
-    /// that was given back takes it again. The caller finds that too, and starts again.
-    pub(super) fn copy_first(&self, current: Current, is_pinned: bool, to: &mut [u8]) {
-        let slot = current.slot();
-        if is_pinned {
-            return self.copy_out(slot, 0, to);
-        }
-        for (index, chunk) in to.chunks_mut(UNPINNED_CHUNK).enumerate() {
-            self.copy_out(slot, index * UNPINNED_CHUNK, chunk);
-            fence(Ordering::Acquire);
-            if self.version(slot).load(Ordering::Relaxed) != current.version() {
-                break;
-            }
-        }
-    }
-
-    /// The bytes of the type's name, copied.
-    pub(super) fn copy_name(&self, slot: usize, header: &Header) -> Vec<u8> {
-        let mut name = vec![0; header.type_name_length];
-        self.copy_out(slot, header.length, &mut name);
-        name
     }
 
     pub(super) fn missed(&self, missed: Missed) -> Result<()> {
@@ -375,7 +200,7 @@ impl Shared {
 
     /// Lets go of an entry and its pin.
     pub(super) fn release_entry(&self, entry: usize) {
-        protocol::unpin(self, entry);
+        protocol::unpin(&self.words, entry);
         // Where half of them were ever in use, others may need it.
         let plenty = (self.claimed().load(Ordering::Relaxed) as usize) <= self.layout.entries() / 2;
         let mut idle = self.idle();
@@ -444,7 +269,8 @@ impl Shared {
             self.wipe_leftovers();
             self.unlock_alone();
             // A reader that let go of its pin in between could not get the lock.
-            let missed = self.leftovers().any(|slot| !self.is_kept(slot) && !protocol::is_pinned(self, slot));
+            let missed =
+                self.leftovers().any(|slot| !self.is_kept(slot) && !protocol::is_pinned(&self.words, slot));
             if !missed || !matches!(self.try_lock_writer(), Ok(true)) {
                 return;
             }
@@ -510,42 +336,59 @@ impl Shared {
         }
     }
 
-    fn touched(&self) -> usize {
-        (self.word(TOUCHED_AT).load(Ordering::Relaxed) as usize).min(self.layout.slots)
-    }
-
-    /// A slot to take together with the publication that has `slot` follow on `replaced`. On a file none: there
-    /// an old version stays whole until the next one is written.
-    pub(super) fn find_next(&self, slot: usize, replaced: Current) -> Option<usize> {
-        if self.layout.has_checksums() {
-            return None;
+    /// Gives a slot for `total` bytes with memory for them, and the version that it is to follow on: the one that was
+    /// `taken` before, or a free one. It is marked as being written until [`finish`](Self::finish).
+    #[inline]
+    pub(super) fn prepare_slot(
+        &self,
+        total: u64,
+        length: u64,
+        taken: Option<usize>,
+    ) -> Result<(usize, Current)> {
+        let current = Current(self.current().load(Ordering::Relaxed));
+        match taken {
+            Some(slot) if self.is_at_hand(slot, total, current) => {
+                self.word(WRITING_AT).store(slot as u64 + 1, Ordering::Release);
+                steps::reach(steps::Step::WriterTook);
+                Ok((slot, current))
+            }
+            _ => self.find_slot(total, length, taken),
         }
-        // A slot that is to be wiped may be pinned in between, and is then left to that reader as it is.
-        protocol::find_next(self, slot, replaced, self.touched()).filter(|next| !self.is_secret(*next))
     }
 
-    /// Finds a slot for `total` bytes with memory for them, if none was `taken` before. It is marked as being
-    /// written until [`finish`](Self::finish).
-    pub(super) fn prepare_slot(&self, total: u64, length: u64, taken: Option<usize>) -> Result<(usize, u64)> {
+    /// Whether `total` bytes can be written to a slot that was taken, as it is.
+    #[inline]
+    fn is_at_hand(&self, slot: usize, total: u64, current: Current) -> bool {
+        let extent = self.field(slot, Field::Extent).load(Ordering::Relaxed);
+        total > 0
+            && extent >= total.next_multiple_of(BLOCK)
+            && extent <= keep(total)
+            && self.is_ready(slot, total as usize)
+            && !self.layout.has_checksums()
+            && !self.is_secret(slot)
+            && !current.version().is_multiple_of(SELDOM)
+            && current.version() < MAX_VERSION
+    }
+
+    fn find_slot(&self, total: u64, length: u64, taken: Option<usize>) -> Result<(usize, Current)> {
         let current = Current(self.current().load(Ordering::Relaxed));
         let touched = self.touched();
-        let mut slot = taken.or_else(|| protocol::take_next(self, current));
+        let mut slot = taken.or_else(|| protocol::take_next(&self.words, current));
         let seldom = current.version().is_multiple_of(SELDOM);
         if slot.is_none_or(|slot| slot >= 3 && (slot >= touched || seldom)) {
             // Pins are in the way: are their owners alive? Asking costs a system call for each, so under a
             // lease it is done when memory is about to be taken, and now and then.
             self.clear_dead_pins();
-            slot = protocol::take_next(self, current);
+            slot = protocol::take_next(&self.words, current);
         }
         if slot.is_none() && current != self.durable() && current.slot() < self.layout.slots {
             // The one that is left holds the version that reached the disk last. Now this one does.
             self.make_durable(current)?;
-            slot = protocol::take_next(self, current);
+            slot = protocol::take_next(&self.words, current);
         }
         // With two slots more than entries this can't be, unless something writes pins that is no reader.
         let slot = slot.ok_or_else(|| self.corrupt("every slot is pinned"))?;
-        let version = current.version() + 1;
-        if Current::new(version, slot).version() != version {
+        if current.version() >= MAX_VERSION {
             // At a million versions a second the numbers last for 9,000 years.
             return Err(self.corrupt("it holds the highest version that there can be"));
         }
@@ -562,7 +405,7 @@ impl Shared {
                 other => other,
             }
         })?;
-        Ok((slot, version))
+        Ok((slot, current))
     }
 
     /// Cleans up a slot that was taken for a value which is not published: its bytes, if they may be a secret, and
@@ -590,7 +433,17 @@ impl Shared {
         newest.map_or(0, |header| header.total() as u64)
     }
 
+    /// The flags of a version that this handle writes.
+    #[inline]
+    pub(super) fn flags(&self, empty: bool) -> u64 {
+        let empty = if empty { FLAG_EMPTY } else { 0 };
+        let secret = if self.secret { FLAG_SECRET } else { 0 };
+        let sync = if self.durability == Durability::Sync { FLAG_SYNC } else { 0 };
+        empty | secret | sync
+    }
+
     /// The slot that was being written no longer is.
+    #[inline]
     pub(super) fn finish(&self) {
         self.word(WRITING_AT).store(0, Ordering::Release);
     }
@@ -627,73 +480,10 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes the header of a slot whose value and type name are in place.
-    pub(super) fn write_header(
-        &self,
-        slot: usize,
-        version: u64,
-        length: usize,
-        meta: &Meta<'_>,
-        empty: bool,
-    ) {
-        let name = meta.type_name.unwrap_or_default();
-        if !name.is_empty() {
-            self.copy_in(slot, length, name.as_bytes());
-        }
-        let store = |field, value| self.field(slot, field).store(value, Ordering::Relaxed);
-        store(Field::Length, length as u64);
-        store(Field::Codec, u64::from(meta.codec) | (name.len() as u64) << 32);
-        store(Field::Written, sys::coarse_time());
-        store(Field::Expires, meta.expires);
-        let secret = if self.secret { FLAG_SECRET } else { 0 };
-        let sync = if self.durability == Durability::Sync { FLAG_SYNC } else { 0 };
-        store(Field::Flags, if empty { FLAG_EMPTY } else { 0 } | secret | sync);
-        let checksum = if self.layout.has_checksums() {
-            self.header(slot).map_or(0, |header| self.checksum(slot, version, &header))
-        } else {
-            0
-        };
-        store(Field::Checksum, checksum);
-    }
-
-    /// The checksum over a slot's value and type name, and what its header says of them.
-    fn checksum(&self, slot: usize, version: u64, header: &Header) -> u64 {
-        let mut hasher = Xxh3::with_seed(version);
-        let mut chunk = Zeroizing::new([0; 4096]);
-        let mut at = 0;
-        while at < header.total() {
-            let count = (header.total() - at).min(chunk.len());
-            self.copy_out(slot, at, &mut chunk[..count]);
-            hasher.update(&chunk[..count]);
-            at += count;
-        }
-        for number in [
-            header.length as u64,
-            u64::from(header.codec) | (header.type_name_length as u64) << 32,
-            header.written,
-            header.expires,
-            // The wish to wipe may come later.
-            header.flags & !FLAG_SECRET,
-        ] {
-            hasher.update(&number.to_le_bytes());
-        }
-        hasher.digest()
-    }
-
     /// Whether the bytes of a slot are those that its header was written for.
     pub(super) fn is_whole(&self, slot: usize, version: u64) -> bool {
         self.version(slot).load(Ordering::Acquire) == version
             && self.header(slot).is_some_and(|header| self.is_still(slot, version, &header))
-    }
-
-    /// Whether the bytes of a slot that is pinned are those of a header that was read while it was.
-    pub(super) fn is_still(&self, slot: usize, version: u64, header: &Header) -> bool {
-        !self.layout.has_checksums() || header.checksum == self.checksum(slot, version, header)
-    }
-
-    /// The version that reached the disk last, as far as is known.
-    fn durable(&self) -> Current {
-        Current(self.word(DURABLE_AT).load(Ordering::Relaxed))
     }
 
     /// Has bytes reach the disk, and waits for them.
@@ -708,12 +498,9 @@ impl Shared {
         steps::flushed(Flushed::Bytes { at, len, wait: false });
     }
 
-    /// Has a filled slot reach the disk, as far as the durability asks for it. Its version goes with it, so that
+    /// Has a filled slot reach the disk, as far as the durability asks for it. For cells on files. Its version goes with it, so that
     /// after a loss of power the slot speaks for itself, whatever `current` says on the disk.
     pub(super) fn flush_slot(&self, slot: usize, version: u64, total: usize) -> Result<()> {
-        if !self.map.is_on_file() {
-            return Ok(());
-        }
         let at = self.layout.slot_at(slot);
         match self.durability {
             Durability::None => Ok(()),
@@ -738,11 +525,8 @@ impl Shared {
         self.flush(SLOT_HEADERS_AT, SLOTS_AT - SLOT_HEADERS_AT)
     }
 
-    /// Has what publishing changed reach the disk, as far as the durability asks for it. The slot did already.
+    /// Has what publishing changed reach the disk, as far as the durability asks for it. For cells on files. The slot did already.
     pub(super) fn flush_current(&self, published: Current) -> Result<()> {
-        if !self.map.is_on_file() {
-            return Ok(());
-        }
         match self.durability {
             Durability::None => Ok(()),
             Durability::Flush => {
@@ -798,7 +582,7 @@ impl Shared {
             let extent = extent(slot);
             let limit = kept.limit.min(room) / BLOCK * BLOCK;
             if extent <= limit {
-                room -= if protocol::is_pinned(self, slot) { 0 } else { extent };
+                room -= if protocol::is_pinned(&self.words, slot) { 0 } else { extent };
             } else if self.is_kept(slot) {
                 // Until a newer version has reached the disk.
             } else if self.take_from_dead(slot, &mut may_ask) {
@@ -840,28 +624,11 @@ impl Shared {
 
     /// Takes a slot; where it is pinned, asks once whether the owners of pins live.
     fn take_from_dead(&self, slot: usize, may_ask: &mut bool) -> bool {
-        protocol::take(self, slot)
+        protocol::take(&self.words, slot)
             || std::mem::take(may_ask) && {
                 self.clear_dead_pins();
-                protocol::take(self, slot)
+                protocol::take(&self.words, slot)
             }
-    }
-
-    fn is_secret(&self, slot: usize) -> bool {
-        self.field(slot, Field::Flags).load(Ordering::Relaxed) & FLAG_SECRET != 0
-    }
-
-    fn mark_secret(&self, slot: usize) {
-        let flags = self.field(slot, Field::Flags);
-        flags.store(flags.load(Ordering::Relaxed) | FLAG_SECRET, Ordering::Relaxed);
-        self.half(MARKED_AT).store(1, Ordering::Relaxed);
-    }
-
-    /// Whether there may be bytes to be wiped. A word of its own, beside `current`: so others need not look at
-    /// each slot's header.
-    #[inline]
-    fn is_marked(&self) -> bool {
-        self.half(MARKED_AT).load(Ordering::Relaxed) != 0
     }
 
     /// The slots with bytes that are to be wiped once nobody has them pinned.
@@ -896,27 +663,11 @@ impl Shared {
         }
     }
 
-    /// Marks a version that is about to be replaced as one to be wiped, if it is secret or `wiped`. Its readers
-    /// either see the mark when they let go of their pins, or have let go for the writer to see: the fence of
-    /// the publication comes in between.
-    pub(super) fn mark_replaced(&self, replaced: Current, wiped: bool) {
-        if self.exists(replaced) && (wiped || self.is_secret(replaced.slot())) {
-            self.mark_secret(replaced.slot());
-        }
-    }
-
-    /// What a reader does when it has let go of a version (and a fence came after).
-    #[inline]
-    pub(super) fn let_go(&self, old: Current) {
-        if self.is_marked() {
-            self.wipe_what_was_let_go(old);
-        }
-    }
-
-    /// Wipes a version that is marked and that nobody has pinned any more: the writer could not. Under a pin, which
+    /// What a reader does when it has let go of a version (and a fence came after) while there may be bytes to be wiped:
+    /// wipes that version, if it is marked and nobody has it pinned any more. The writer could not. Under a pin, which
     /// keeps the writer from the slot: to have its lock would keep it from publishing.
     #[cold]
-    fn wipe_what_was_let_go(&self, old: Current) {
+    pub(super) fn wipe_what_was_let_go(&self, old: Current) {
         let slot = old.slot();
         for _ in 0..protocol::ATTEMPTS {
             let version = self.version(slot).load(Ordering::Relaxed);
@@ -925,12 +676,12 @@ impl Shared {
                 && (version == old.version() || version == 0)
                 && self.is_secret(slot)
                 && !self.is_kept(slot)
-                && !protocol::is_pinned(self, slot);
+                && !protocol::is_pinned(&self.words, slot);
             if !is_left {
                 return;
             }
             let Ok(entry) = self.claim_entry() else { return };
-            if protocol::take_with_pin(self, entry, slot, old.version()) {
+            if protocol::take_with_pin(&self.words, entry, slot, old.version()) {
                 steps::reach(steps::Step::ReaderWipes);
                 self.wipe(slot);
             }
@@ -945,7 +696,7 @@ impl Shared {
     /// Whether there is no version, or the current one is whole. Needs no lock.
     pub(super) fn is_current_whole(&self) -> Result<bool> {
         let before = self.current().load(Ordering::Acquire);
-        match protocol::copy(self, |current| self.is_whole(current.slot(), current.version())) {
+        match protocol::copy(&self.words, |current| self.is_whole(current.slot(), current.version())) {
             Ok((_, whole)) => Ok(whole),
             // Either somebody publishes one version after the other, or its slot belongs to another one.
             Err(Missed::Overtaken) => Ok(self.current().load(Ordering::Acquire) != before),
@@ -958,7 +709,7 @@ impl Shared {
     pub(super) fn make(&mut self) -> Result<()> {
         let head = self.read_head();
         if !self.layout.is_unfinished(&head) {
-            self.layout = Layout::read(&head, self.map.capacity(), self.map.subject())?;
+            self.words.layout = Layout::read(&head, self.map.capacity(), self.map.subject())?;
             return Ok(());
         }
         let mut chunk = [0; 4096];
@@ -1058,12 +809,12 @@ impl Shared {
         let lost = seen.max(Some(current.version())).filter(|seen| *seen > chosen.version());
         for slot in (0..self.layout.slots).filter(|slot| chosen.version() == 0 || *slot != chosen.slot()) {
             // What is left of others must not come up again under a number that is given out anew.
-            if version(slot) >= chosen.version().max(1) && protocol::take(self, slot) {
+            if version(slot) >= chosen.version().max(1) && protocol::take(&self.words, slot) {
                 self.discard(slot);
             }
         }
         if chosen.version() > 0 {
-            protocol::publish(self, chosen.slot(), chosen.version());
+            protocol::publish(&self.words, chosen.slot(), chosen.version());
         } else {
             self.current().store(0, Ordering::Release);
         }

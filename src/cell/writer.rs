@@ -9,6 +9,7 @@ use super::reader::Value;
 use super::shared::{Kept, Shared};
 use super::{Meta, layout};
 use crate::error::{Error, Result};
+use crate::map::bytes;
 use crate::steps::{self, Step};
 use crate::sys;
 
@@ -189,8 +190,8 @@ impl Writer {
         }
         let total = length + name;
         let taken = self.taken.take();
-        let (slot, version) = shared.prepare_slot(total as u64, length as u64, taken)?;
-        let replaced = self.current();
+        let (slot, replaced) = shared.prepare_slot(total as u64, length as u64, taken)?;
+        let version = replaced.version() + 1;
         // Whether the closure returns, fails or panics: the slot is no longer being written after.
         let mut finish = Finish { shared, slot, length, published: false, generation: self.generation };
         let mut buffer = SlotBuffer { shared, slot, at: 0, length };
@@ -198,16 +199,22 @@ impl Writer {
         // It may have forked.
         self.check_generation()?;
         buffer.zero_rest();
-        shared.write_header(slot, version, length, meta, empty);
-        shared.mark_replaced(replaced, empty);
-        shared.flush_slot(slot, version, total)?;
+        drop(buffer);
+        let words = shared.words;
+        words.write_header(slot, version, length, meta, shared.flags(empty));
+        words.mark_replaced(replaced, empty);
+        if shared.map.is_on_file() {
+            shared.flush_slot(slot, version, total)?;
+        }
         finish.published = true;
-        let next = if self.published { shared.find_next(slot, replaced) } else { None };
+        let next = if self.published { words.find_next(slot, replaced) } else { None };
         self.published = true;
-        if protocol::publish_and_take(shared, slot, version, next) {
+        if protocol::publish_and_take(&words, slot, version, next) {
             self.taken = next;
         }
-        shared.flush_current(Current::new(version, slot))?;
+        if shared.map.is_on_file() {
+            shared.flush_current(Current::new(version, slot))?;
+        }
         shared.tidy_up(total as u64, version, &mut self.kept);
         Ok(version)
     }
@@ -243,7 +250,14 @@ impl Drop for Finish<'_> {
     }
 }
 
+/// Pieces of a long value go past the caches from here on: where a cache line belongs to two pieces it is written
+/// twice, which costs little beside this many whole ones.
+const LONG_PIECE: usize = 4096;
+
 /// Where the next version is built: `io::Write`, from the first byte to the last.
+///
+/// Of values of 4 MiB and more, pieces of 4 KiB and more are written past the processor's caches: a producer that
+/// computes such a value piece by piece, each as large as fits in a cache, is the fastest.
 #[derive(Debug)]
 pub struct SlotBuffer<'a> {
     shared: &'a Shared,
@@ -273,9 +287,18 @@ impl SlotBuffer<'_> {
         unsafe { std::slice::from_raw_parts_mut(self.shared.slot_ptr(self.slot), self.length) }
     }
 
+    /// Whether the value is one that goes past the caches.
+    fn is_long(&self) -> bool {
+        self.length >= bytes::PAST_CACHES
+    }
+
     fn put(&mut self, bytes: &[u8]) {
         debug_assert!(bytes.len() <= self.remaining());
-        self.shared.copy_in(self.slot, self.at, bytes);
+        if self.is_long() && bytes.len() >= LONG_PIECE {
+            self.shared.copy_in_past_caches(self.slot, self.at, bytes);
+        } else {
+            self.shared.copy_in(self.slot, self.at, bytes);
+        }
         self.at += bytes.len();
     }
 
@@ -283,6 +306,14 @@ impl SlotBuffer<'_> {
         const ZEROES: [u8; 4096] = [0; 4096];
         while self.remaining() > 0 {
             self.put(&ZEROES[..self.remaining().min(ZEROES.len())]);
+        }
+    }
+}
+
+impl Drop for SlotBuffer<'_> {
+    fn drop(&mut self) {
+        if self.is_long() {
+            bytes::end_past_caches();
         }
     }
 }

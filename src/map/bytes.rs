@@ -36,6 +36,9 @@ pub(crate) fn room_for(len: usize, subject: &Subject) -> Result<Zeroizing<Vec<u8
 pub(crate) unsafe fn load(from: *const u8, to: &mut [u8]) {
     // SAFETY: both ranges are `to.len()` bytes long, and the caller vouches for the shared one.
     let done = unsafe { wide::copy(from, to.as_mut_ptr(), to.len()) };
+    if done == to.len() {
+        return;
+    }
     let from = from.wrapping_add(done);
     let to = &mut to[done..];
     // Bytes up to the first whole word of the shared side.
@@ -68,10 +71,27 @@ pub(crate) unsafe fn load(from: *const u8, to: &mut [u8]) {
 /// `to` must be valid for writes of `from.len()` bytes while this runs, and all concurrent accesses to them in
 /// this process must be atomic.
 pub(crate) unsafe fn store(to: *mut u8, from: &[u8]) {
+    if from.len() >= PAST_CACHES {
+        // SAFETY: the caller vouches for this too.
+        unsafe { store_past_caches(to, from) };
+        return end_past_caches();
+    }
     // SAFETY: both ranges are `from.len()` bytes long, and the caller vouches for the shared one.
-    let done = unsafe { wide::copy_past_caches(from.as_ptr(), to, from.len()) };
+    let done = unsafe { wide::copy(from.as_ptr(), to, from.len()) };
+    if done == from.len() {
+        return;
+    }
     let to = to.wrapping_add(done);
-    let from = &from[done..];
+    // SAFETY: the rest of what the caller vouches for.
+    unsafe { store_words(to, &from[done..]) }
+}
+
+/// [`store`] word by word.
+///
+/// # Safety
+///
+/// As for [`store`].
+unsafe fn store_words(to: *mut u8, from: &[u8]) {
     let head = to.cast_const().align_offset(WORD).min(from.len());
     let (first, rest) = from.split_at(head);
     let (words, last) = rest.as_chunks::<WORD>();
@@ -94,6 +114,34 @@ pub(crate) unsafe fn store(to: *mut u8, from: &[u8]) {
     }
 }
 
+/// From here on stores go to memory past the caches: more than a processor's own cache commonly holds, so that most of
+/// it would be written back before anybody reads it. As in a C library's `memcpy`, this saves that each line is first
+/// read from the memory that it is about to overwrite.
+pub(crate) const PAST_CACHES: usize = 4 << 20;
+
+/// [`store`] of a part of a long value, of some pages at least, past the caches where the processor can do that.
+/// Others see it after [`end_past_caches`].
+///
+/// # Safety
+///
+/// As for [`store`].
+pub(crate) unsafe fn store_past_caches(to: *mut u8, from: &[u8]) {
+    let head = to.align_offset(wide::ALIGNMENT).min(from.len());
+    let (first, rest) = from.split_at(head);
+    let middle = to.wrapping_add(head);
+    // SAFETY: both ranges are `rest.len()` bytes long, the caller vouches for the shared one, and it is aligned.
+    let done = unsafe { wide::copy_past_caches(rest.as_ptr(), middle, rest.len()) };
+    // SAFETY: a part of what the caller vouches for.
+    unsafe { store_words(to, first) };
+    // SAFETY: as above.
+    unsafe { store_words(middle.wrapping_add(done), &rest[done..]) };
+}
+
+/// Has what [`store_past_caches`] stored come before all later stores, as the language expects of stores.
+pub(crate) fn end_past_caches() {
+    wide::fence();
+}
+
 /// Sets `len` bytes of shared memory to zero.
 ///
 /// # Safety
@@ -108,6 +156,19 @@ pub(crate) unsafe fn zero(to: *mut u8, len: usize) {
         unsafe { store(to.wrapping_add(done), &ZEROES[..count]) };
         done += count;
     }
+}
+
+/// Has the processor fetch the cache line at `at`, which need not be valid, where it can be told to.
+#[inline]
+pub(crate) fn prefetch(at: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 has the instruction, which accesses nothing as far as the program can tell.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = at;
 }
 
 /// # Safety
@@ -135,17 +196,12 @@ mod wide {
 
     /// What one turn of the loops copies.
     const TURN: usize = 128;
-    /// What non-temporal stores need.
-    const ALIGNMENT: usize = 32;
-    /// From here on stores go to memory past the caches: more than a processor's own cache commonly holds, so
-    /// that most of it would be written back before anybody reads it. As in a C library's `memcpy`, this saves
-    /// that each line is first read from the memory that it is about to overwrite.
-    const PAST_CACHES: usize = 4 << 20;
+    /// What non-temporal stores need, and whole cache lines like.
+    pub(super) const ALIGNMENT: usize = 64;
 
-    /// Copies `count` bytes, a multiple of [`TURN`] and not 0, with `store` for each 32 of them, and does what
-    /// comes after.
+    /// Copies `count` bytes, a multiple of [`TURN`] and not 0, with `store` for each 32 of them.
     macro_rules! copy_turns {
-        ($from:ident, $to:ident, $count:ident, $store:literal $(, $after:literal)?) => {
+        ($from:ident, $to:ident, $count:ident, $store:literal) => {
             asm!(
                 "2:",
                 "vmovdqu ymm0, [{from}]",
@@ -160,7 +216,6 @@ mod wide {
                 "add {to}, 128",
                 "sub {rest}, 128",
                 "jnz 2b",
-                $($after,)?
                 "vzeroupper",
                 from = inout(reg) $from => _,
                 to = inout(reg) $to => _,
@@ -182,31 +237,36 @@ mod wide {
     /// Both ranges must be valid for `len` bytes and must not overlap; accesses by others only to the shared one.
     #[inline]
     pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> usize {
-        let count = len / TURN * TURN;
-        if count == 0 || !is_x86_feature_detected!("avx") {
+        if len < TURN || !is_x86_feature_detected!("avx") {
             return 0;
         }
+        let count = len / TURN * TURN;
         // SAFETY: reads and writes `count` bytes, more than none, of the two ranges; the processor has AVX.
         unsafe { copy_turns!(from, to, count, "vmovdqu") };
         count
     }
 
-    /// [`copy`], long ones past the caches.
+    /// [`copy`] past the caches: the stores come before later ones only if [`fence`] comes in between.
     ///
     /// # Safety
     ///
-    /// As for [`copy`].
+    /// As for [`copy`]; and `to` must be a multiple of [`ALIGNMENT`].
     #[inline]
     pub(super) unsafe fn copy_past_caches(from: *const u8, to: *mut u8, len: usize) -> usize {
-        if len < PAST_CACHES || to.align_offset(ALIGNMENT) != 0 || !is_x86_feature_detected!("avx") {
-            // SAFETY: what the caller vouches for.
-            return unsafe { copy(from, to, len) };
+        if len < TURN || !is_x86_feature_detected!("avx") {
+            return 0;
         }
         let count = len / TURN * TURN;
-        // SAFETY: as in `copy`; `to` is a multiple of 32. The fence at the end has these stores come before all
-        // later ones, as the language expects of stores.
-        unsafe { copy_turns!(from, to, count, "vmovntdq", "sfence") };
+        // SAFETY: as in `copy`, and `to` is aligned as these stores need.
+        unsafe { copy_turns!(from, to, count, "vmovntdq") };
         count
+    }
+
+    /// Has all stores that came before be seen before those that come after.
+    #[inline]
+    pub(super) fn fence() {
+        // SAFETY: every x86-64 has the instruction, which touches nothing.
+        unsafe { asm!("sfence", options(nostack, preserves_flags)) }
     }
 }
 
@@ -223,6 +283,10 @@ mod wide {
     }
 
     pub(super) use copy as copy_past_caches;
+
+    pub(super) const ALIGNMENT: usize = 8;
+
+    pub(super) fn fence() {}
 }
 
 #[cfg(test)]
@@ -244,6 +308,28 @@ mod tests {
                 assert!(back == source[..len], "{len} bytes at {start}");
                 // SAFETY: as above.
                 unsafe { zero(base, start + len + 1) };
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_that_go_past_the_caches_are_exact_at_every_alignment_and_length() {
+        let source: Vec<u8> = (0..=250).cycle().take(4500).collect();
+        let mut room = vec![0u64; 600];
+        let base = room.as_mut_ptr().cast::<u8>();
+        for start in [0, 1, 31, 32, 63, 64] {
+            for len in (0..300).chain([4096, 4097, 4300]) {
+                let mut expected = vec![0; 4800];
+                expected[start..start + len].copy_from_slice(&source[..len]);
+                // SAFETY: the room has 4,800 bytes, and nobody else uses it.
+                unsafe { store_past_caches(base.wrapping_add(start), &source[..len]) };
+                end_past_caches();
+                let mut back = vec![1; 4800];
+                // SAFETY: as above.
+                unsafe { load(base, &mut back) };
+                assert!(back == expected, "{len} bytes at {start}");
+                // SAFETY: as above.
+                unsafe { zero(base, 4800) };
             }
         }
     }

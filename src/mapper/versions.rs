@@ -42,26 +42,29 @@ impl<T> Decoded<T> {
         cell: &Cell,
         type_name: Option<&str>,
     ) -> Result<Option<&Arc<T>>> {
-        let is_known = match &self.0 {
-            Some(known) => {
-                known.version == cell.version() && !cell.has_expired(known.written, known.expires)?
-            }
-            None => false,
-        };
-        if !is_known {
-            self.0 = None;
-            self.0 = decode_newest::<T, C>(cell, type_name)?;
+        let stands = |known: &Known<T>| known.version == cell.version() && known.expires.is_none();
+        if !self.0.as_ref().is_some_and(stands) {
+            self.renew::<C>(cell, type_name)?;
         }
         Ok(self.0.as_ref().map(|known| &known.value))
     }
-}
 
-#[cold]
-fn decode_newest<T, C: Codec<T>>(cell: &Cell, type_name: Option<&str>) -> Result<Option<Known<T>>> {
-    let Some(value) = read(cell)? else { return Ok(None) };
-    let decoded = Arc::new(decode::<T, C>(&value, type_name)?);
-    let Value { version, written, expires, .. } = value;
-    Ok(Some(Known { version, written, expires, value: decoded }))
+    /// Decodes the newest value, unless it is the one that is known, and has not expired.
+    #[cold]
+    fn renew<C: Codec<T>>(&mut self, cell: &Cell, type_name: Option<&str>) -> Result<()> {
+        if let Some(known) = &self.0
+            && known.version == cell.version()
+            && !cell.has_expired(known.written, known.expires)?
+        {
+            return Ok(());
+        }
+        self.0 = None;
+        let Some(value) = read(cell)? else { return Ok(()) };
+        let decoded = Arc::new(decode::<T, C>(&value, type_name)?);
+        let Value { version, written, expires, .. } = value;
+        self.0 = Some(Known { version, written, expires, value: decoded });
+        Ok(())
+    }
 }
 
 /// The newest value's bytes, copied.

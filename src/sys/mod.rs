@@ -35,6 +35,9 @@ pub(crate) use unix::{notice_forks, sleep_on_any};
 #[cfg(all(windows, feature = "tokio"))]
 pub(crate) use windows::{notice_forks, sleep_on_any};
 
+/// Whether a part of a view can lack memory and must not be touched then: [`Mapping::has_memory`] tells.
+pub(crate) const MAY_LACK_MEMORY: bool = cfg!(windows);
+
 #[cfg(not(any(unix, windows)))]
 compile_error!("handover runs on Linux, macOS and Windows");
 

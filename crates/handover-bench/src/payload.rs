@@ -68,13 +68,19 @@ pub(crate) fn check_bytes(bytes: &[u8], size: usize, number: u64) -> Result<(), 
 /// Builds the bytes of publication `number` where they are to lie, as a producer does that computes its value.
 #[inline]
 pub(crate) fn fill(to: &mut [u8], number: u64) {
+    fill_from(to, number);
+}
+
+/// [`fill`] for one piece, whose first word is `value`; gives that of the next one.
+#[inline]
+pub(crate) fn fill_from(to: &mut [u8], mut value: u64) -> u64 {
     let (words, rest) = to.as_chunks_mut::<NUMBER>();
-    let mut value = number;
     for word in words {
         *word = value.to_le_bytes();
         value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     }
     rest.fill(0);
+    value
 }
 
 /// The typed value: an access token.

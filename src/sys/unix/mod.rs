@@ -19,7 +19,6 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::ptr::NonNull;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -105,7 +104,7 @@ impl Section {
         subject: &Subject,
     ) -> Result<Mapping> {
         if len == 0 {
-            return Ok(Mapping { base: NonNull::dangling(), mapped: 0, skip: 0, len: 0 });
+            return Ok(Mapping { first: std::ptr::dangling_mut(), mapped: 0, skip: 0, len: 0 });
         }
         let start = self.data_offset + offset;
         let skip = (start % view_alignment()) as usize;
@@ -137,9 +136,7 @@ impl Section {
             }
             _ => Error::from_io("map", subject.clone(), e.into()),
         })?;
-        let base = NonNull::new(base.cast::<u8>())
-            .ok_or_else(|| Error::Io { doing: format!("map {subject}"), source: io::Error::other("at 0") })?;
-        Ok(Mapping { base, mapped, skip, len })
+        Ok(Mapping { first: base.cast::<u8>().wrapping_add(skip), mapped, skip, len })
     }
 
     /// Lets go of the file that [`open_file`] gave: its lock would live on with the views, which keep the open
@@ -219,7 +216,8 @@ impl Section {
 /// Memory mapped into this process, unmapped on drop.
 #[derive(Debug)]
 pub(crate) struct Mapping {
-    base: NonNull<u8>,
+    /// The first byte of the view, `skip` after the first byte of the pages.
+    first: *mut u8,
     mapped: usize,
     skip: usize,
     len: usize,
@@ -235,8 +233,11 @@ impl Mapping {
     /// The first byte of the view.
     #[inline]
     pub(crate) fn as_ptr(&self) -> *mut u8 {
-        // wrapping: for a mapping of zero bytes the base is dangling and `skip` is 0.
-        self.base.as_ptr().wrapping_add(self.skip)
+        self.first
+    }
+
+    fn base(&self) -> *mut u8 {
+        self.first.wrapping_sub(self.skip)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -260,7 +261,7 @@ impl Mapping {
         if self.mapped == 0 {
             return Ok(());
         }
-        Ok(os::keep_secret(self.base.as_ptr().cast(), self.mapped)?)
+        Ok(os::keep_secret(self.base().cast(), self.mapped)?)
     }
 
     /// Has the system write changed bytes of a part of the view to the file, and with `wait` waits for it.
@@ -272,7 +273,7 @@ impl Mapping {
         let start = self.skip + at;
         let page_start = start - start % view_alignment() as usize;
         let flags = if wait { MsyncFlags::SYNC } else { MsyncFlags::ASYNC };
-        let first = self.base.as_ptr().wrapping_add(page_start);
+        let first = self.base().wrapping_add(page_start);
         // SAFETY: the pages lie within what mmap gave, which is mapped until drop.
         unsafe { rustix::mm::msync(first.cast(), start + len - page_start, flags) }?;
         Ok(())
@@ -283,7 +284,7 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         if self.mapped > 0 {
             // SAFETY: base and mapped are what mmap gave; nothing borrows from the mapping when it is dropped.
-            let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.mapped) };
+            let _ = unsafe { rustix::mm::munmap(self.base().cast(), self.mapped) };
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The cell with raw bytes: a lease that publishes, a reader that pins. Crash-safe, whole versions; zero-copy
 //! reads trust the writers, owned ones are copied to a buffer of the reader's.
 
+use std::io::Write;
+
 use handover::{Cell, CellOptions, TrustingReader, Writer};
 
 use super::{LIMIT, map_options, version};
@@ -10,6 +12,9 @@ use crate::record::Kind;
 use crate::subject::{Consumer, Measure, Outcome, Place, Producer, Subject, Timer};
 
 pub(crate) struct Bytes;
+
+/// What is built at a time where a value is built in place: a producer's buffer.
+const PIECE: usize = 16 << 10;
 
 pub(crate) struct Publisher {
     writer: Writer,
@@ -53,8 +58,12 @@ impl Producer for Publisher {
 
     fn publish_in_place(&mut self, number: u64) {
         let built = self.writer.publish_with(self.size, |buffer| {
-            // SAFETY: only this crate's processes open the cell, through the library.
-            payload::fill(unsafe { buffer.as_mut_slice() }, number);
+            let (mut piece, mut value) = ([0; PIECE], number);
+            while buffer.remaining() > 0 {
+                let piece = &mut piece[..buffer.remaining().min(PIECE)];
+                value = payload::fill_from(piece, value);
+                buffer.write_all(piece).expect("there is room for all");
+            }
             Ok(())
         });
         built.expect("there is room");

@@ -1,4 +1,5 @@
-//! The mapper with a typed value. Each has the same token; rkyv's archives are checked once for each version.
+//! The mapper with a typed value. Each has the same token; rkyv's archives are checked once for each version, and once
+//! more measured without, as `mmap-sync` is used.
 
 use handover::codec::{self, Codec};
 use handover::{ArchivedReader, MapperOptions, MemoryMapper};
@@ -164,7 +165,7 @@ impl Subject for Json {
     }
 }
 
-pub(crate) struct Rkyv;
+pub(crate) struct Rkyv<const CHECKED: bool>;
 
 pub(crate) struct RkyvReading {
     mapper: MemoryMapper<Token, codec::Rkyv>,
@@ -205,8 +206,8 @@ impl Consumer for RkyvReading {
     }
 }
 
-impl Subject for Rkyv {
-    const NAME: &'static str = "handover, rkyv";
+impl<const CHECKED: bool> Subject for Rkyv<CHECKED> {
+    const NAME: &'static str = if CHECKED { "handover, rkyv" } else { "handover, rkyv unchecked" };
     const KIND: Kind = Kind::Handover;
     type Producer = Publisher<codec::Rkyv>;
     type Consumer = RkyvReading;
@@ -216,21 +217,29 @@ impl Subject for Rkyv {
     }
 
     fn what() -> String {
-        "MemoryMapper with rkyv, a typed token: set under a lease; zero-copy: ArchivedReader::load; owned: deserialized from there, \
-         each version checked once"
-            .to_owned()
+        let check = if CHECKED { "each version checked once" } else { "without a check, as with mmap-sync" };
+        format!(
+            "MemoryMapper with rkyv, a typed token: set under a lease; zero-copy: ArchivedReader::load; owned: \
+             deserialized from there; {check}"
+        )
     }
 
-    fn measures(_size: usize) -> &'static [Measure] {
-        &[
-            Measure::Publish,
-            Measure::PublishWhileRead,
-            Measure::ReadOwned,
-            Measure::ReadZeroCopy,
-            Measure::ReadUnchanged,
-            Measure::ReadWhilePublished,
-            Measure::HandoverSpinning,
-        ]
+    fn measures(size: usize) -> &'static [Measure] {
+        if CHECKED {
+            &[
+                Measure::Publish,
+                Measure::PublishWhileRead,
+                Measure::ReadOwned,
+                Measure::ReadZeroCopy,
+                Measure::ReadUnchanged,
+                Measure::ReadWhilePublished,
+                Measure::HandoverSpinning,
+            ]
+        } else if size == SMALL {
+            &[Measure::ReadOwned, Measure::ReadZeroCopy]
+        } else {
+            &[]
+        }
     }
 
     fn producer(place: &Place, size: usize) -> Outcome<Self::Producer> {
@@ -240,7 +249,11 @@ impl Subject for Rkyv {
     fn consumer(place: &Place, size: usize) -> Outcome<RkyvReading> {
         let mapper = open::<codec::Rkyv>(place)?;
         // SAFETY: only this crate's processes open the map, through the library; they do not fork.
-        let reader = unsafe { mapper.trust_writers()? };
+        let mut reader = unsafe { mapper.trust_writers()? };
+        if !CHECKED {
+            // SAFETY: as above, and they store tokens only.
+            reader = unsafe { reader.unchecked() };
+        }
         let version = mapper.version()?;
         Ok(RkyvReading { mapper, reader, size, version })
     }

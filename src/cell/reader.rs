@@ -155,6 +155,17 @@ impl Reader {
     #[inline]
     pub fn load(&mut self) -> Result<Option<&Snapshot>> {
         let word = self.words.current().load(Ordering::Acquire);
+        let stands = self.last.as_ref().is_some_and(|last| {
+            last.current.0 == word
+                && last.header.is_readable_always()
+                && last.generation == sys::fork_generation()
+        });
+        let readable = stands || self.look_again(word)?;
+        Ok(self.last.as_ref().filter(|_| readable))
+    }
+
+    /// Loads the newest version if it is another one than before, and says whether there is a value.
+    fn look_again(&mut self, word: u64) -> Result<bool> {
         let unchanged = self
             .last
             .as_ref()
@@ -162,17 +173,13 @@ impl Reader {
         if !unchanged {
             self.load_new()?;
         }
-        let Some(last) = &self.last else { return Ok(None) };
-        let header = &last.header;
-        if header.is_empty() {
-            return Ok(None);
-        }
-        if header.expires != 0 && self.shared.is_expired(header)? {
+        let Some(Snapshot { header, .. }) = &self.last else { return Ok(false) };
+        if header.expires != 0 && !header.is_empty() && self.shared.is_expired(header)? {
             // Nobody may read it any more: a pin would only keep it from being wiped.
             self.last = None;
-            return Ok(None);
+            return Ok(false);
         }
-        Ok(self.last.as_ref())
+        Ok(!header.is_empty())
     }
 
     /// The newest version; 0: nothing was stored yet. One load.
@@ -271,6 +278,7 @@ impl Reader {
         TrustingReader { reader: self }
     }
 
+    #[inline]
     fn load_new(&mut self) -> Result<()> {
         let words = self.words;
         if let Some(last) = &mut self.last

@@ -45,7 +45,7 @@ impl Header {
     /// Whether it is a value and never expires.
     #[inline]
     pub(super) fn is_readable_always(&self) -> bool {
-        !self.is_empty() && self.expires == 0
+        (self.flags & FLAG_EMPTY) | self.expires == 0
     }
 
     #[inline]

@@ -109,7 +109,9 @@ impl Clock {
         mut operation: impl FnMut(),
         mut counts: impl FnMut() -> bool,
     ) -> Vec<f64> {
-        // Warms up, and finds how many make a batch.
+        // What the first one does, and no other, says nothing of how many make a batch.
+        operation();
+        // Warms up, and finds that number.
         let warm = Instant::now();
         let mut count = 1;
         let mut took = self.batch_of(&mut operation, count);

@@ -36,6 +36,7 @@ pub(crate) const ALL: &[Listed] = &[
     Listed::of::<bare::Memcpy>(),
     Listed::of::<bare::CacheLine>(),
     Listed::of::<bare::Flip>(),
+    Listed::of::<bare::FlipHeader>(),
     Listed::of::<bare::Pin>(),
     Listed::of::<bare::AsymmetricPin>(),
     Listed::of::<bare::Seqlock>(),

@@ -140,6 +140,9 @@ pub(crate) fn all(figures: &[Figure], no_system_call: Option<bool>, processors: 
         if let Some(unread) = run.median(OWN, "S", "publish_unread") {
             target.measured = format!("{}; without any reader {}", target.measured, shown(unread));
         }
+        if let Some(words) = run.median("flip + header", "S", publish) {
+            target.measured = format!("{}; bare flip + header {}", target.measured, shown(words));
+        }
         target
     }));
     if let Some(none) = no_system_call {

@@ -4,6 +4,7 @@
 mod calls;
 mod copy;
 mod flip;
+mod header;
 mod pin;
 mod seqlock;
 mod wake;
@@ -11,6 +12,7 @@ mod wake;
 pub(crate) use self::calls::Calls;
 pub(crate) use self::copy::Memcpy;
 pub(crate) use self::flip::Flip;
+pub(crate) use self::header::FlipHeader;
 pub(crate) use self::pin::{AsymmetricPin, Pin};
 pub(crate) use self::seqlock::Seqlock;
 pub(crate) use self::wake::{CacheLine, Futex};

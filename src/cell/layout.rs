@@ -71,9 +71,11 @@ pub(super) const SHRUNK_AT: usize = 152;
 pub(super) const CLAIMED_AT: usize = 192;
 const ENTRIES_AT: usize = 4096;
 pub(super) const SLOT_HEADERS_AT: usize = 8192;
-/// Where the slots start. Everything before has memory from the beginning.
-pub(super) const SLOTS_AT: usize = 16_384;
 const LINE: usize = 64;
+/// Where the slots' headers end. Everything before has memory from the beginning; the page behind is not used.
+pub(super) const HEADERS_END: usize = SLOT_HEADERS_AT + MAX_SLOTS * LINE;
+/// Where the slots start.
+pub(super) const SLOTS_AT: usize = 16_384;
 /// Slots start and end at multiples of this.
 pub(super) const BLOCK: u64 = 4096;
 

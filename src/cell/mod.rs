@@ -66,7 +66,7 @@ mod face {
     use std::sync::atomic::Ordering;
     use std::time::{Duration, Instant, SystemTime};
 
-    use super::layout::{FLAG_CHECKSUMS, HEAD, Layout, SLOTS_AT};
+    use super::layout::{FLAG_CHECKSUMS, HEAD, HEADERS_END, Layout, SLOTS_AT};
     use super::protocol::{self, Current, Memory};
     use super::shared::{BAD_LENGTH, SLEEP_LIMIT, Shared};
     use super::{Durability, Reader, Value, Writer};
@@ -135,12 +135,14 @@ mod face {
         /// A cell under `name`, for values of up to `capacity` bytes; an existing one keeps its capacity. The
         /// capacity costs address space: memory is taken as values are stored.
         pub fn create_named(&self, name: &str, capacity: u64, map: &MapOptions) -> Result<Cell> {
-            self.create(map_for_cell(capacity, map)?.create_or_open(name, map_size(capacity)?)?)
+            let (map, size) = map_for_cell(capacity, map)?;
+            self.create(map.create_or_open(name, size)?)
         }
 
         /// As [`create_named`](Self::create_named), where the name must have no holder.
         pub fn create_new_named(&self, name: &str, capacity: u64, map: &MapOptions) -> Result<Cell> {
-            self.create(map_for_cell(capacity, map)?.create_new(name, map_size(capacity)?)?)
+            let (map, size) = map_for_cell(capacity, map)?;
+            self.create(map.create_new(name, size)?)
         }
 
         /// A cell in the file at `path`, which is created if it does not exist.
@@ -220,17 +222,14 @@ mod face {
         )
     }
 
-    fn map_size(capacity: u64) -> Result<u64> {
-        Ok(Layout::for_values(capacity, 0)?.map_size())
-    }
-
-    /// The map options of a cell: pages are taken as they are needed, but for those before the slots.
-    fn map_for_cell(capacity: u64, map: &MapOptions) -> Result<MapOptions> {
-        let mut head = Layout::for_values(capacity, 0)?.head().to_vec();
-        head.resize(SLOTS_AT, 0);
+    /// The map options of a cell, and the map's size: pages are taken as they are needed, but for those before the
+    /// slots.
+    fn map_for_cell(capacity: u64, map: &MapOptions) -> Result<(MapOptions, u64)> {
+        let layout = Layout::for_values(capacity, 0)?;
         let mut options = map.clone().delay_allocate_pages(true);
-        options.head = head;
-        Ok(options)
+        options.head = vec![0; HEADERS_END];
+        options.head[..HEAD].copy_from_slice(&layout.head());
+        Ok((options, layout.map_size()))
     }
 
     /// For cells on files: makes sure that the current version is whole. Gives the version that was dropped.

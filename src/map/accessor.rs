@@ -306,7 +306,11 @@ impl ViewAccessor {
 
     /// Copies bytes out, as many as there are up to the end of the view.
     pub(crate) fn read_bytes(&self, position: u64, to: &mut [u8]) -> Result<usize> {
-        self.read_array(position, to)
+        self.view.check_readable()?;
+        let at = self.check_position(position)?;
+        let count = to.len().min(self.view.len() - at);
+        self.view.load(at, &mut to[..count]);
+        Ok(count)
     }
 
     /// Sets bytes to zero, up to the end of the view at most.

@@ -11,6 +11,8 @@ use handover_tests::trace::{Before, send_stopped};
 use handover_tests::{Actor, Command, How, Map, Obey, Open, Reply, Stage, files_in};
 
 const CAPACITY: u64 = 70_000;
+/// So small that it is made without letting go of the directory.
+const SMALL: u64 = 7_000;
 
 fn stage() -> Stage {
     Stage::new(env!("CARGO_BIN_EXE_actor"))
@@ -46,11 +48,11 @@ fn at_every_call(
 }
 
 /// The name is not there, or leads to zeroes of the right capacity.
-fn expect_whole_or_gone(watcher: &mut Actor, name: &str) -> bool {
+fn expect_whole_or_gone(watcher: &mut Actor, name: &str, capacity: u64) -> bool {
     match watcher.open(&Open::open_existing(name)) {
         Ok(map) => {
-            assert_eq!(map.capacity, CAPACITY);
-            assert_eq!(watcher.read(map, 0, CAPACITY), vec![0; CAPACITY as usize]);
+            assert_eq!(map.capacity, capacity);
+            assert_eq!(watcher.read(map, 0, capacity), vec![0; capacity as usize]);
             watcher.close(map);
             true
         }
@@ -74,7 +76,7 @@ fn created(open: &Open, prepare: impl Fn(&Stage)) {
         },
         |has_lock| {
             if !has_lock {
-                found += usize::from(expect_whole_or_gone(&mut stage.actor(), &open.name));
+                found += usize::from(expect_whole_or_gone(&mut stage.actor(), &open.name, open.capacity));
             }
         },
         || {
@@ -101,6 +103,7 @@ fn remove(directory: &Path) {
 #[test]
 fn creator_of_a_name() {
     created(&Open::create_new("name", CAPACITY), |_| {});
+    created(&Open::create_new("name", SMALL), |_| {});
 }
 
 #[test]
@@ -120,7 +123,7 @@ fn creator_of_a_name_and_of_the_users_directory() {
 
 #[test]
 fn creator_of_a_name_and_of_the_global_directory() {
-    created(&Open::create_new("Global\\name", CAPACITY), |stage| remove(&stage.global_scope()));
+    created(&Open::create_new("Global\\name", SMALL), |stage| remove(&stage.global_scope()));
 }
 
 #[test]
@@ -198,7 +201,7 @@ fn last_holder_that_closes() {
         prepare,
         |has_lock| {
             if !has_lock {
-                expect_whole_or_gone(&mut stage.actor(), "name");
+                expect_whole_or_gone(&mut stage.actor(), "name", CAPACITY);
             }
         },
         || {

@@ -16,14 +16,20 @@ fn stage() -> Stage {
 
 #[test]
 fn a_name_is_created_in_the_directory_that_others_look_into() {
+    for (capacity, locks) in [(100, 1), (1 << 20, 2)] {
+        created_where_others_look(capacity, locks);
+    }
+}
+
+fn created_where_others_look(capacity: u64, locks: usize) {
     for nth in 0.. {
         let stage = stage();
         let mut watcher = stage.actor();
         watcher.expect_fresh("makes the directory", 100);
         let mut creator = stage.actor();
-        let command = Command::Open(Open::create_new("name", 100));
+        let command = Command::Open(Open::create_new("name", capacity));
         let Some(stopped) = send_stopped(&mut creator, &command, Before::Lock(nth)) else {
-            assert!(nth >= 2, "a name takes the lock twice");
+            assert_eq!(nth, locks, "how often {capacity} bytes take the lock");
             return;
         };
         let aside = stage.path().join("aside");
@@ -31,20 +37,13 @@ fn a_name_is_created_in_the_directory_that_others_look_into() {
         std::fs::create_dir(stage.scope()).expect("make another");
         set_mode(&stage.scope(), 0o700);
         drop(stopped);
-        match creator.reply() {
-            Some(Reply::Map(map)) => {
-                creator.write(map, 0, b"one map");
-                let found = watcher.open_existing("name");
-                assert_eq!(watcher.read(found, 0, 7), b"one map");
-            }
-            // The file that it had prepared went away with the directory: an error is all right.
-            Some(Reply::Failed(failure)) => {
-                assert!(nth > 0, "{}", failure.message);
-                watcher.expect_gone("name");
-                creator.create_new("name", 100);
-            }
-            other => panic!("{other:?}"),
-        }
+        let reply = creator.reply();
+        let Some(Reply::Map(map)) = reply else { panic!("{reply:?}") };
+        creator.write(map, 0, b"one map");
+        let found = watcher.open_existing("name");
+        assert_eq!(watcher.read(found, 0, 7), b"one map");
+        // What was prepared in the other one is gone.
+        assert!(files_in(&aside).is_empty(), "left {:?}", files_in(&aside));
     }
 }
 

@@ -24,6 +24,7 @@ fn the_next_operation_proceeds_when_the_lock_holder_is_killed() {
     let mut watcher = stage.actor();
     let commands = [
         Command::Open(Open::create_new("victim", 100)),
+        Command::Open(Open::create_new("large victim", 1 << 20)),
         Command::Open(Open::open_existing("kept")),
         Command::CollectGarbage { global: false },
         Command::List { global: false },

@@ -11,7 +11,6 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,6 +34,8 @@ pub(super) struct ScopeDir {
     id: FileId,
     path: PathBuf,
     scope: Scope,
+    /// Whose directory is expected in the scope `User`, and whose maps: this process's user, asked for once.
+    user: u32,
 }
 
 /// The right to create and delete names in a directory, until dropped.
@@ -72,26 +73,28 @@ pub(super) fn permissions(stat: &Stat) -> u32 {
     stat.st_mode as u32 & 0o7777
 }
 
-pub(super) fn user_id() -> u32 {
+fn user_id() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
 /// The directory that holds the directory of `scope`.
-fn base(scope: Scope, given: Option<&Path>) -> Result<PathBuf> {
+fn base(scope: Scope, given: Option<&Path>, user: u32) -> Result<PathBuf> {
     let asked = given
         .map(Path::to_owned)
         .or_else(|| std::env::var_os("HANDOVER_DIR").filter(|value| !value.is_empty()).map(PathBuf::from));
-    if let Some(asked) = asked {
-        let asked = std::path::absolute(&asked)
-            .map_err(|e| Error::from_io("find", Subject::Path(asked.clone()), e))?;
-        return match unsafe_base(&asked)? {
+    if let Some(mut asked) = asked {
+        if !asked.is_absolute() {
+            asked =
+                std::path::absolute(&asked).map_err(|e| Error::from_io("find", Subject::Path(asked), e))?;
+        }
+        return match unsafe_base(&asked, user)? {
             None => Ok(asked),
             Some(why) => Err(Error::denied(Subject::Path(asked), why)),
         };
     }
     let mut refused = Vec::new();
     for candidate in os::base_directories(scope) {
-        match unsafe_base(&candidate) {
+        match unsafe_base(&candidate, user) {
             Ok(None) => return Ok(candidate),
             Ok(Some(why)) => refused.push(format!("{}: {why}", candidate.display())),
             Err(e) => refused.push(e.to_string()),
@@ -104,16 +107,17 @@ fn base(scope: Scope, given: Option<&Path>) -> Result<PathBuf> {
 }
 
 /// Why names must not lie in this directory, if there is a reason.
-fn unsafe_base(path: &Path) -> Result<Option<String>> {
-    let metadata =
-        std::fs::metadata(path).map_err(|e| Error::from_io("look at", Subject::Path(path.to_owned()), e))?;
-    if !metadata.is_dir() {
+fn unsafe_base(path: &Path, user: u32) -> Result<Option<String>> {
+    let stat = rustix::fs::stat(path)
+        .map_err(|e| Error::from_io("look at", Subject::Path(path.to_owned()), e.into()))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
         return Ok(Some("it is not a directory".to_owned()));
     }
-    if ![0, user_id()].contains(&metadata.uid()) {
-        return Ok(Some(format!("it belongs to user {}; names lie in one's own or root's", metadata.uid())));
+    if ![0, user].contains(&stat.st_uid) {
+        return Ok(Some(format!("it belongs to user {}; names lie in one's own or root's", stat.st_uid)));
     }
-    if metadata.mode() & 0o022 != 0 && metadata.mode() & 0o1000 == 0 {
+    let mode = permissions(&stat);
+    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
         return Ok(Some(
             "others can write to it and it has no sticky bit; chmod go-w or chmod +t".to_owned(),
         ));
@@ -122,14 +126,15 @@ fn unsafe_base(path: &Path) -> Result<Option<String>> {
 }
 
 /// Where this user makes the directory of the global scope before it gets its name.
-fn aside(path: &Path) -> PathBuf {
-    path.with_file_name(format!(".handover-new-{}", user_id()))
+fn aside(path: &Path, user: u32) -> PathBuf {
+    path.with_file_name(format!(".handover-new-{user}"))
 }
 
 /// Removes what a killed creator of this user's left beside the directory of the global scope.
 pub(super) fn remove_aside(given: Option<&Path>) -> Result<()> {
     // It is empty, or is no directory and not ours to remove. A creator that is at work makes it again.
-    let _ = rustix::fs::rmdir(aside(&base(Scope::Global, given)?.join("handover-global")));
+    let user = user_id();
+    let _ = rustix::fs::rmdir(aside(&base(Scope::Global, given, user)?.join("handover-global"), user));
     Ok(())
 }
 
@@ -146,28 +151,37 @@ fn cannot_create(path: &Path, e: Errno) -> Error {
 impl ScopeDir {
     /// Opens the directory of `scope`; `None` where it does not exist and `create` does not ask for it.
     pub(super) fn open(scope: Scope, given: Option<&Path>, create: bool) -> Result<Option<Self>> {
-        let path = base(scope, given)?.join(match scope {
-            Scope::User => format!("handover-{}", user_id()),
-            Scope::Global => "handover-global".to_owned(),
-        });
+        let user = user_id();
+        let mut path = base(scope, given, user)?;
+        match scope {
+            Scope::User => path.push(format!("handover-{user}")),
+            Scope::Global => path.push("handover-global"),
+        }
         loop {
-            match Self::open_at(path.clone(), scope) {
-                Ok(dir) => return Ok(Some(dir)),
+            match Self::open_at(&path, scope, user) {
+                Ok((file, id)) => return Ok(Some(Self { file, id, path, scope, user })),
                 Err(Error::NotFound { .. }) if !create => return Ok(None),
-                Err(Error::NotFound { .. }) => Self::create_at(&path, scope)?,
+                Err(Error::NotFound { .. }) => Self::create_at(&path, scope, user)?,
                 Err(other) => return Err(other),
             }
         }
     }
 
     /// Opens a directory that was opened before, to let go of a name in it.
-    pub(super) fn open_at(path: PathBuf, scope: Scope) -> Result<Self> {
-        let subject = || Subject::Path(path.clone());
+    pub(super) fn open_again(path: PathBuf, scope: Scope) -> Result<Self> {
+        let user = user_id();
+        let (file, id) = Self::open_at(&path, scope, user)?;
+        Ok(Self { file, id, path, scope, user })
+    }
+
+    /// Opens the directory at `path`, and sees that it can be trusted.
+    fn open_at(path: &Path, scope: Scope, user: u32) -> Result<(File, FileId)> {
+        let subject = || Subject::Path(path.to_owned());
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened: OwnedFd = match rustix::fs::openat(CWD, &path, flags, Mode::empty()) {
+        let opened: OwnedFd = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
             Ok(fd) => fd,
             Err(Errno::NOTDIR | Errno::LOOP) => {
-                let found = rustix::fs::statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW)
+                let found = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
                     .map_or_else(|e| e.to_string(), |stat| describe(&stat));
                 return Err(Error::wrong_kind(
                     subject(),
@@ -175,7 +189,7 @@ impl ScopeDir {
                 ));
             }
             Err(Errno::ACCESS) => {
-                let found = rustix::fs::statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW)
+                let found = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
                     .map_or_else(|e| e.to_string(), |stat| describe(&stat));
                 return Err(Error::denied(subject(), format!("it is {found}")));
             }
@@ -185,9 +199,7 @@ impl ScopeDir {
         let stat = rustix::fs::fstat(&file).map_err(|e| Error::from_io("inspect", subject(), e.into()))?;
         let mode = permissions(&stat);
         let wrong = match scope {
-            Scope::User if stat.st_uid != user_id() => {
-                Some("names of this user must lie in its own directory")
-            }
+            Scope::User if stat.st_uid != user => Some("names of this user must lie in its own directory"),
             Scope::User if mode & 0o077 != 0 => Some("others must have no right to it (chmod 0700)"),
             Scope::Global if mode & 0o022 != 0 && mode & 0o1000 == 0 => {
                 Some("without the sticky bit others could replace names in it (chmod +t)")
@@ -197,27 +209,26 @@ impl ScopeDir {
         if let Some(wrong) = wrong {
             return Err(Error::denied(subject(), format!("it is {}; {wrong}", describe(&stat))));
         }
-        let id = FileId { device: stat.st_dev as u64, inode: stat.st_ino };
-        Ok(Self { file, id, path, scope })
+        Ok((file, FileId::from_stat(&stat)))
     }
 
-    fn create_at(path: &Path, scope: Scope) -> Result<()> {
+    fn create_at(path: &Path, scope: Scope, user: u32) -> Result<()> {
         let failed = |e| cannot_create(path, e);
         match scope {
             Scope::User => match rustix::fs::mkdir(path, Mode::RWXU) {
                 Ok(()) | Err(Errno::EXIST) => Ok(()),
                 Err(e) => Err(failed(e)),
             },
-            Scope::Global => Self::create_global_at(path),
+            Scope::Global => Self::create_global_at(path, user),
         }
     }
 
     /// The umask takes bits from mkdir's mode, so the directory is made aside, opened to all, and moved to its
     /// name whole. The name aside is one for each user: what a creator that was killed left there, the next one
     /// takes up.
-    fn create_global_at(path: &Path) -> Result<()> {
+    fn create_global_at(path: &Path, user: u32) -> Result<()> {
         let failed = |e| cannot_create(path, e);
-        let aside = aside(path);
+        let aside = aside(path, user);
         match rustix::fs::mkdir(&aside, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(e) => return Err(failed(e)),
@@ -230,7 +241,7 @@ impl ScopeDir {
             Err(e) => return Err(failed(e)),
         };
         let stat = rustix::fs::fstat(&opened).map_err(failed)?;
-        if stat.st_uid != user_id() {
+        if stat.st_uid != user {
             let why = format!("it is {} in the way of making '{}'", describe(&stat), path.display());
             return Err(Error::denied(Subject::Path(aside), why));
         }
@@ -262,6 +273,10 @@ impl ScopeDir {
         self.scope
     }
 
+    pub(super) fn user(&self) -> u32 {
+        self.user
+    }
+
     /// Waits for the directory's lock. `None`: the path leads elsewhere by now, so open it again.
     pub(super) fn lock(&self) -> Result<Option<DirLock<'_>>> {
         let lock = poll(
@@ -283,21 +298,19 @@ impl ScopeDir {
 
     /// Whether the path still leads to this directory.
     fn is_current(&self) -> bool {
-        let there = std::fs::symlink_metadata(&self.path)
-            .map(|metadata| FileId { device: metadata.dev(), inode: metadata.ino() });
-        there.is_ok_and(|there| there == self.id)
+        let there = rustix::fs::statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW);
+        there.is_ok_and(|there| FileId::from_stat(&there) == self.id)
     }
 }
 
-/// Opens the directory of a scope and locks it, as often as it takes; calls `act` under the lock.
+/// Opens the directory of a scope, if it is there, and locks it, as often as it takes; calls `act` under the lock.
 pub(super) fn with_locked<T>(
     scope: Scope,
     given: Option<&Path>,
-    create: bool,
     act: impl FnOnce(&ScopeDir) -> Result<T>,
 ) -> Result<Option<T>> {
     loop {
-        let Some(dir) = ScopeDir::open(scope, given, create)? else { return Ok(None) };
+        let Some(dir) = ScopeDir::open(scope, given, false)? else { return Ok(None) };
         if let Some(_lock) = dir.lock()? {
             return act(&dir).map(Some);
         }

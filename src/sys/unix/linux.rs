@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rustix::fs::{FallocateFlags, MemfdFlags, RawDir};
+use rustix::fs::{FallocateFlags, FileType, MemfdFlags, RawDir};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MlockFlags};
 use rustix::thread::ClockId;
@@ -217,14 +217,22 @@ pub(crate) fn coarse_time() -> u64 {
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
 
-/// The names of what is in a directory, but for those that are no text. The description of `directory` is one that
-/// nobody has read from.
-pub(super) fn file_names(directory: &File) -> rustix::io::Result<Vec<String>> {
+/// The names of regular files in a directory that are text and `wanted`. The description of `directory` is one
+/// that nobody has read from.
+pub(super) fn file_names(
+    directory: &File,
+    mut wanted: impl FnMut(&str) -> bool,
+) -> rustix::io::Result<Vec<String>> {
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut entries = RawDir::new(directory, &mut buffer);
     let mut names = Vec::new();
     while let Some(entry) = entries.next() {
-        if let Ok(name) = entry?.file_name().to_str() {
+        let entry = entry?;
+        if let Ok(name) = entry.file_name().to_str()
+            && wanted(name)
+            // Some file systems don't tell.
+            && matches!(entry.file_type(), FileType::RegularFile | FileType::Unknown)
+        {
             names.push(name.to_owned());
         }
     }

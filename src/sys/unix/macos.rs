@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::FileId;
@@ -189,11 +190,19 @@ pub(crate) fn coarse_time() -> u64 {
     crate::sys::nanoseconds(SystemTime::now())
 }
 
-/// The names of what is in a directory, but for those that are no text.
-pub(super) fn file_names(directory: &File) -> rustix::io::Result<Vec<String>> {
+/// The names of regular files in a directory that are text and `wanted`.
+pub(super) fn file_names(
+    directory: &File,
+    mut wanted: impl FnMut(&str) -> bool,
+) -> rustix::io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(directory)? {
-        if let Ok(name) = entry?.file_name().to_str() {
+        let entry = entry?;
+        if let Ok(name) = entry.file_name().to_str()
+            && wanted(name)
+            // Some file systems don't tell.
+            && matches!(entry.file_type(), FileType::RegularFile | FileType::Unknown)
+        {
             names.push(name.to_owned());
         }
     }

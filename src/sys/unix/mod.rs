@@ -17,10 +17,10 @@ mod os;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MsyncFlags, ProtFlags};
 
@@ -434,8 +434,12 @@ struct FileId {
 
 impl FileId {
     fn of(file: &File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+        Ok(Self::from_stat(&rustix::fs::fstat(file)?))
+    }
+
+    #[allow(clippy::unnecessary_cast, reason = "the systems differ in the type of the field")]
+    fn from_stat(stat: &Stat) -> Self {
+        Self { device: stat.st_dev as u64, inode: stat.st_ino }
     }
 }
 

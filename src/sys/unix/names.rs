@@ -22,12 +22,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::dirs::{self, ScopeDir, describe, permissions, user_id, with_locked};
+use super::dirs::{self, ScopeDir, describe, permissions, with_locked};
 use super::lock::{self, LIFE};
 use super::record::{DataPlace, Record};
 use super::{FileId, RangeLocks, Section, check_size_limit, os, set_inheritable, share_file, size_file};
 use crate::error::{Error, Result, Subject};
-use crate::map::{MapInfo, MapName, Rights, Scope};
+use crate::map::{MapInfo, Rights, Scope};
 use crate::sys::{Disposition, LockMode, Opened, Place, Request, name_hash};
 
 const SUFFIX: &str = ".map";
@@ -36,7 +36,12 @@ const NEW: &str = ".new-";
 /// The file name of a map: the hash of its name in lower-case hex. Two names that differ, even only by case, get
 /// two files on any file system; the record holds the full name.
 fn file_name(name: &str) -> String {
-    format!("{:032x}{SUFFIX}", name_hash(name))
+    let digit = |four_bits: u8| char::from(b"0123456789abcdef"[usize::from(four_bits)]);
+    let hash = name_hash(name).to_be_bytes();
+    let mut file_name = String::with_capacity(32 + SUFFIX.len());
+    file_name.extend(hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xF)]));
+    file_name.push_str(SUFFIX);
+    file_name
 }
 
 fn is_map_file(name: &[u8]) -> bool {
@@ -56,11 +61,23 @@ pub(super) struct NameHold {
     id: FileId,
 }
 
+impl NameHold {
+    fn new(dir: &ScopeDir, asked: &Asked<'_>, lock_file: File, id: FileId) -> Self {
+        Self {
+            lock_file: Some(lock_file),
+            directory: dir.path().to_owned(),
+            scope: dir.scope(),
+            file_name: asked.file_name.clone(),
+            id,
+        }
+    }
+}
+
 impl Drop for NameHold {
     fn drop(&mut self) {
         // Without the directory (removed, or no longer ours) only the lock is let go: the name has no holder
         // then, and the next operation on the scope deletes the file.
-        let dir = ScopeDir::open_at(self.directory.clone(), self.scope);
+        let dir = ScopeDir::open_again(self.directory.clone(), self.scope);
         let locked = dir.as_ref().ok().map(ScopeDir::lock);
         self.lock_file = None;
         if let (Ok(dir), Some(Ok(Some(_lock)))) = (&dir, &locked)
@@ -81,6 +98,39 @@ fn open_file(dir: &ScopeDir, name: &str, write: bool) -> rustix::io::Result<File
     rustix::fs::openat(dir.file(), name, flags, Mode::empty()).map(File::from)
 }
 
+/// A name, what is asked of it, and the file that it leads to.
+struct Asked<'a> {
+    place: Place<'a>,
+    disposition: Disposition,
+    request: Request,
+    file_name: String,
+}
+
+impl<'a> Asked<'a> {
+    fn new(place: Place<'a>, disposition: Disposition, request: Request) -> Self {
+        let file_name = file_name(place.name.text());
+        Self { place, disposition, request, file_name }
+    }
+
+    fn subject(&self) -> Subject {
+        self.place.name.subject()
+    }
+
+    /// Whether files are opened to be written too.
+    fn writes(&self) -> bool {
+        self.request.rights.contains(Rights::WRITE)
+    }
+
+    fn failed(&self, doing: &str, e: impl Into<io::Error>) -> Error {
+        Error::from_io(doing, self.subject(), e.into())
+    }
+
+    /// Only somebody who does not take the directory's lock can do that.
+    fn was_replaced(&self) -> Error {
+        Error::wrong_kind(self.subject(), "its file was replaced while it was being opened; try again")
+    }
+}
+
 /// A map that lives under a name.
 struct Living {
     record: Record,
@@ -97,50 +147,38 @@ enum Found {
 }
 
 /// Looks a name up, under the directory's lock. Leaves alone whatever is not a map of an accepted owner.
-fn look_up(dir: &ScopeDir, place: &Place<'_>, write: bool) -> Result<Found> {
-    let file_name = file_name(place.name.text());
-    let subject = || place.name.subject();
-    let stat = match rustix::fs::statat(dir.file(), &file_name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => stat,
+fn look_up(dir: &ScopeDir, asked: &Asked<'_>) -> Result<Found> {
+    let file = match open_file(dir, &asked.file_name, asked.writes()) {
+        Ok(file) => file,
         Err(Errno::NOENT) => return Ok(Found::Absent),
-        Err(e) => return Err(Error::from_io("look at", subject(), e.into())),
+        Err(e) => return Err(cannot_open(dir, asked, e)),
     };
-    check_kind_and_owner(dir, place, &file_name, &stat)?;
-    let file = open_file(dir, &file_name, write).map_err(|e| match e {
-        Errno::ACCESS | Errno::PERM => Error::denied(
-            subject(),
-            format!("it is {}; its owner can create it with a wider file mode", describe(&stat)),
-        ),
-        _ => Error::from_io("open", subject(), e.into()),
-    })?;
-    let id = FileId::of(&file).map_err(|e| Error::from_io("inspect", subject(), e))?;
-    if id != (FileId { device: stat.st_dev as u64, inode: stat.st_ino }) {
-        // Only somebody who does not take the directory's lock can do that.
-        return Err(Error::wrong_kind(
-            subject(),
-            "its file was replaced while it was being opened; try again",
-        ));
+    let stat = rustix::fs::fstat(&file).map_err(|e| asked.failed("inspect", e))?;
+    if stat.st_nlink == 0 {
+        return Err(asked.was_replaced());
     }
-    let record = Record::read(&file).map_err(|e| Error::from_io("read", subject(), e))?.map_err(|why| {
-        let path = dir.path().join(&file_name);
+    check_kind_and_owner(dir, asked, &stat)?;
+    let record = Record::read(&file, stat.st_size as u64).map_err(|e| asked.failed("read", e))?;
+    let record = record.map_err(|why| {
+        let path = dir.path().join(&asked.file_name);
         Error::wrong_kind(
-            subject(),
+            asked.subject(),
             format!("'{}' is {} but no map: {why}; remove it", path.display(), describe(&stat)),
         )
     })?;
-    if record.name != place.name.text() {
+    if record.name != asked.place.name.text() {
         return Err(Error::wrong_kind(
-            subject(),
+            asked.subject(),
             format!(
                 "its file holds the map {:?}, whose name has the same hash; choose another name",
                 record.name
             ),
         ));
     }
-    if lock::is_held(&file, LIFE).map_err(|e| Error::from_io("ask for the lock of", subject(), e))? {
-        return Ok(Found::Living(Living { record, file, id }));
+    if lock::is_held(&file, LIFE).map_err(|e| asked.failed("ask for the lock of", e))? {
+        return Ok(Found::Living(Living { record, file, id: FileId::from_stat(&stat) }));
     }
-    match rustix::fs::unlinkat(dir.file(), &file_name, AtFlags::empty()) {
+    match rustix::fs::unlinkat(dir.file(), &asked.file_name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(Found::Absent),
         Err(e) => Ok(Found::Stuck(format!(
             "a leftover is in the way, {}, and could not be removed ({e}); its owner or root can, with \
@@ -150,25 +188,39 @@ fn look_up(dir: &ScopeDir, place: &Place<'_>, write: bool) -> Result<Found> {
     }
 }
 
-fn check_kind_and_owner(dir: &ScopeDir, place: &Place<'_>, file_name: &str, stat: &Stat) -> Result<()> {
-    let subject = || place.name.subject();
-    let path = dir.path().join(file_name);
+/// The error where a file could not be opened: what stands there says more than the system.
+fn cannot_open(dir: &ScopeDir, asked: &Asked<'_>, e: Errno) -> Error {
+    let Ok(stat) = rustix::fs::statat(dir.file(), &asked.file_name, AtFlags::SYMLINK_NOFOLLOW) else {
+        return asked.failed("open", e);
+    };
+    match (check_kind_and_owner(dir, asked, &stat), e) {
+        (Err(wrong), _) => wrong,
+        (Ok(()), Errno::ACCESS | Errno::PERM) => Error::denied(
+            asked.subject(),
+            format!("it is {}; its owner can create it with a wider file mode", describe(&stat)),
+        ),
+        (Ok(()), e) => asked.failed("open", e),
+    }
+}
+
+fn check_kind_and_owner(dir: &ScopeDir, asked: &Asked<'_>, stat: &Stat) -> Result<()> {
+    let path = || dir.path().join(&asked.file_name);
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink != 1 {
         return Err(Error::wrong_kind(
-            subject(),
-            format!("'{}' is {} with {} links; remove it", path.display(), describe(stat), stat.st_nlink),
+            asked.subject(),
+            format!("'{}' is {} with {} links; remove it", path().display(), describe(stat), stat.st_nlink),
         ));
     }
     let accepted = match dir.scope() {
-        Scope::User => user_id(),
-        Scope::Global => place.owner.unwrap_or_else(user_id),
+        Scope::User => dir.user(),
+        Scope::Global => asked.place.owner.unwrap_or(dir.user()),
     };
     if stat.st_uid != accepted {
         return Err(Error::denied(
-            subject(),
+            asked.subject(),
             format!(
                 "'{}' is {}; expected was user {accepted}. To trust that user, open it with owned_by({})",
-                path.display(),
+                path().display(),
                 describe(stat),
                 stat.st_uid
             ),
@@ -181,8 +233,8 @@ fn check_kind_and_owner(dir: &ScopeDir, place: &Place<'_>, file_name: &str, stat
     };
     if !allowed {
         return Err(Error::denied(
-            subject(),
-            format!("'{}' is {}, which no map has; remove it", path.display(), describe(stat)),
+            asked.subject(),
+            format!("'{}' is {}, which no map has; remove it", path().display(), describe(stat)),
         ));
     }
     Ok(())
@@ -206,49 +258,42 @@ fn mode_for(place: &Place<'_>) -> Result<u32> {
 }
 
 /// Joins the holders of a living map. Under the directory's lock.
-fn join(dir: &ScopeDir, place: &Place<'_>, living: Living, request: Request) -> Result<Opened> {
-    let subject = place.name.subject();
-    let failed = |e: io::Error| Error::from_io("join the holders of", subject.clone(), e);
-    let writes = request.rights.contains(Rights::WRITE);
+fn join(dir: &ScopeDir, asked: &Asked<'_>, living: Living) -> Result<Opened> {
+    let failed = |e: io::Error| asked.failed("join the holders of", e);
+    let inheritable = asked.request.inheritable;
     let (file, data_offset) = match &living.record.place {
         DataPlace::Here { offset } => (living.file, *offset),
         DataPlace::File { path, id } => {
             let at = || Subject::Path(path.clone());
             let file = std::fs::OpenOptions::new()
                 .read(true)
-                .write(writes)
+                .write(asked.writes())
                 // A FIFO that was put there must not block.
                 .custom_flags(OFlags::NONBLOCK.bits() as i32)
                 .open(path)
                 .map_err(|e| Error::from_io("open", at(), e))?;
-            let length = file.metadata().map_err(|e| Error::from_io("inspect", at(), e))?.len();
-            if FileId::of(&file).map_err(|e| Error::from_io("inspect", at(), e))? != *id
-                || length < living.record.capacity
-            {
+            let stat = rustix::fs::fstat(&file).map_err(|e| Error::from_io("inspect", at(), e.into()))?;
+            if FileId::from_stat(&stat) != *id || (stat.st_size as u64) < living.record.capacity {
                 return Err(Error::wrong_kind(
                     at(),
-                    format!("{subject} lies on it, and it was replaced or cut since; create the map anew"),
+                    format!(
+                        "{} lies on it, and it was replaced or cut since; create the map anew",
+                        asked.subject()
+                    ),
                 ));
             }
             share_file(&file, at)?;
             (file, 0)
         }
     };
-    let_inherit(&file, request.inheritable)?;
-    let file_name = file_name(place.name.text());
-    let lock_file = open_file(dir, &file_name, writes).map_err(|e| failed(e.into()))?;
+    let_inherit(&file, inheritable)?;
+    let lock_file = open_file(dir, &asked.file_name, asked.writes()).map_err(|e| failed(e.into()))?;
     if FileId::of(&lock_file).map_err(failed)? != living.id {
-        return Err(Error::wrong_kind(subject, "its file was replaced while it was being opened; try again"));
+        return Err(asked.was_replaced());
     }
-    hold_life(&lock_file, request.inheritable, &subject)?;
+    hold_life(&lock_file, asked)?;
     // Nothing may fail from here: the drop of a hold waits for the directory's lock, which is held now.
-    let hold = NameHold {
-        lock_file: Some(lock_file),
-        directory: dir.path().to_owned(),
-        scope: dir.scope(),
-        file_name,
-        id: living.id,
-    };
+    let hold = NameHold::new(dir, asked, lock_file, living.id);
     let section = Section { file, data_offset, hold: Some(hold), locks: RangeLocks::default() };
     Ok(Opened { section, capacity: living.record.capacity, protection: living.record.access, created: false })
 }
@@ -258,231 +303,232 @@ fn let_inherit(file: &File, inheritable: bool) -> Result<()> {
     if inheritable { set_inheritable(file, true) } else { Ok(()) }
 }
 
-fn hold_life(lock_file: &File, inheritable: bool, subject: &Subject) -> Result<()> {
-    let_inherit(lock_file, inheritable)?;
+fn hold_life(lock_file: &File, asked: &Asked<'_>) -> Result<()> {
+    let_inherit(lock_file, asked.request.inheritable)?;
     match lock::try_lock(lock_file, LIFE, LockMode::Shared) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Error::SharingViolation { subject: subject.clone() }),
-        Err(e) => Err(Error::from_io("lock", subject.clone(), e)),
+        Ok(false) => Err(Error::SharingViolation { subject: asked.subject() }),
+        Err(e) => Err(asked.failed("lock", e)),
     }
 }
 
-/// A file that is being made, deleted on drop unless it got its name.
-struct NewFile {
-    hold: NameHold,
+/// The name of a file that is being made; the file is deleted on drop unless it got the map's name.
+///
+/// The directory's lock is not needed for that: a sweep leaves the file alone while its life lock is held, and no
+/// other file gets this name without the directory's lock.
+struct OwnName<'a> {
+    dir: &'a ScopeDir,
+    name: String,
+    given_up: bool,
+}
+
+impl Drop for OwnName<'_> {
+    fn drop(&mut self) {
+        if !self.given_up {
+            let _ = rustix::fs::unlinkat(self.dir.file(), &self.name, AtFlags::empty());
+        }
+    }
+}
+
+/// A file that is being made. The name goes before the life lock does.
+struct NewFile<'a> {
+    own_name: OwnName<'a>,
     file: File,
+    lock_file: File,
+    id: FileId,
 }
 
-fn create_new_file(dir: &ScopeDir, place: &Place<'_>, request: Request) -> Result<NewFile> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let mode = mode_for(place)?;
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let subject = place.name.subject();
-    let (file_name, file) = loop {
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{NEW}{}-{number}", std::process::id());
-        match rustix::fs::openat(dir.file(), &name, flags, Mode::RUSR | Mode::WUSR) {
-            Ok(fd) => break (name, File::from(fd)),
-            // A leftover of another pid namespace or of an earlier process with this id.
-            Err(Errno::EXIST) => {}
-            Err(e) => return Err(Error::from_io("create", subject, e.into())),
+impl<'a> NewFile<'a> {
+    /// Under the directory's lock: until the life lock is held, a sweep would take the file for a leftover.
+    fn create(dir: &'a ScopeDir, asked: &Asked<'_>) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let mode = mode_for(&asked.place)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let process = std::process::id();
+        let (name, file) = loop {
+            let name = format!("{NEW}{process}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+            match rustix::fs::openat(dir.file(), &name, flags, Mode::RUSR | Mode::WUSR) {
+                Ok(fd) => break (name, File::from(fd)),
+                // A leftover of another pid namespace or of an earlier process with this id.
+                Err(Errno::EXIST) => {}
+                Err(e) => return Err(asked.failed("create", e)),
+            }
+        };
+        let own_name = OwnName { dir, name, given_up: false };
+        let stat = rustix::fs::fstat(&file).map_err(|e| dirs::io("inspect a file of", dir, e))?;
+        let lock_file =
+            open_file(dir, &own_name.name, true).map_err(|e| dirs::io("open a file of", dir, e))?;
+        if permissions(&stat) != mode {
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(mode as _))
+                .map_err(|e| dirs::io("set the mode of a file of", dir, e))?;
         }
-    };
-    let prepare = || {
-        let id = FileId::of(&file).map_err(|e| dirs::io("inspect a file of", dir, e))?;
-        let lock_file = open_file(dir, &file_name, true).map_err(|e| dirs::io("open a file of", dir, e))?;
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode as _))
-            .map_err(|e| dirs::io("set the mode of a file of", dir, e))?;
-        let_inherit(&file, request.inheritable)?;
-        hold_life(&lock_file, request.inheritable, &subject)?;
-        Ok((id, lock_file))
-    };
-    match prepare() {
-        Ok((id, lock_file)) => {
-            let hold = NameHold {
-                lock_file: Some(lock_file),
-                directory: dir.path().to_owned(),
-                scope: dir.scope(),
-                file_name,
-                id,
-            };
-            Ok(NewFile { hold, file })
+        let_inherit(&file, asked.request.inheritable)?;
+        hold_life(&lock_file, asked)?;
+        Ok(Self { own_name, file, lock_file, id: FileId::from_stat(&stat) })
+    }
+
+    /// Gives the file its length, its memory, its first bytes and its record.
+    fn fill(&self, asked: &Asked<'_>, data: &DataPlace) -> Result<()> {
+        let Asked { place, request, .. } = asked;
+        let record = Record {
+            name: place.name.text().to_owned(),
+            capacity: request.capacity,
+            access: request.access,
+            created: UNIX_EPOCH + Duration::from_nanos(os::coarse_time()),
+            place: data.clone(),
+        };
+        match data {
+            DataPlace::Here { offset } => {
+                let delay = request.delay_allocate_pages;
+                size_file(&self.file, *offset, request.capacity, delay, &asked.subject())?;
+                self.file
+                    .write_all_at(place.head, *offset)
+                    .map_err(|e| asked.failed("write the head of", e))?;
+            }
+            // Such a file has nothing but its record, and nobody has looked at the limit yet.
+            DataPlace::File { .. } => check_size_limit(record.len(), record.len(), &asked.subject())?,
         }
-        Err(error) => {
-            let _ = rustix::fs::unlinkat(dir.file(), &file_name, AtFlags::empty());
-            Err(error)
-        }
+        record.write(&self.file).map_err(|e| match e.kind() {
+            io::ErrorKind::StorageFull => Error::NoSpace {
+                subject: asked.subject(),
+                needed: request.capacity,
+                reason: "the file system that holds names is full; free some".to_owned(),
+            },
+            _ => asked.failed("write the record of", e),
+        })
+    }
+
+    /// Moves the filled file to the map's name, which is absent. Under the directory's lock.
+    fn give_name(self, asked: &Asked<'_>, data: &DataPlace) -> Result<Opened> {
+        let Self { mut own_name, file, lock_file, id } = self;
+        let dir = own_name.dir;
+        rustix::fs::renameat(dir.file(), &own_name.name, dir.file(), &asked.file_name).map_err(|e| {
+            let subject = asked.subject();
+            Error::Io {
+                doing: format!("give its name to {subject} in '{}'", dir.path().display()),
+                source: e.into(),
+            }
+        })?;
+        own_name.given_up = true;
+        let hold = NameHold::new(dir, asked, lock_file, id);
+        let data_offset = match data {
+            DataPlace::Here { offset } => *offset,
+            DataPlace::File { .. } => 0,
+        };
+        let section = Section { file, data_offset, hold: Some(hold), locks: RangeLocks::default() };
+        let Request { capacity, access, .. } = asked.request;
+        Ok(Opened { section, capacity, protection: access, created: true })
     }
 }
 
-/// One pass under the directory's lock: what it came to.
-enum Step {
-    Done(Result<Opened>),
-    Fill(NewFile),
-}
+/// More memory than this is not reserved under the directory's lock. To reserve this much takes about as long
+/// as to take that lock once more.
+const QUICK: u64 = 64 << 10;
 
 pub(super) fn open(place: Place<'_>, disposition: Disposition, request: Request) -> Result<Opened> {
     if disposition != Disposition::OpenExisting {
         mode_for(&place)?;
     }
-    let Some(first) =
-        with_locked(place.name.scope(), place.directory, disposition != Disposition::OpenExisting, |dir| {
-            sweep(dir, Some(place.name), &mut Vec::new());
-            if let Some(done) = settle(dir, &place, disposition, request)? {
-                return Ok(Step::Done(done));
-            }
-            create_new_file(dir, &place, request).map(Step::Fill)
-        })?
-    else {
-        return Err(Error::NotFound { subject: place.name.subject() });
+    let offset = Record::data_offset(place.name.text());
+    join_or_make(&Asked::new(place, disposition, request), &DataPlace::Here { offset })
+}
+
+/// Joins the holders of a name, or makes a map whose bytes lie as `data` says.
+fn join_or_make(asked: &Asked<'_>, data: &DataPlace) -> Result<Opened> {
+    let Asked { place, disposition, request, .. } = asked;
+    let scope = place.name.scope();
+    let is_quick = match data {
+        DataPlace::Here { .. } => request.delay_allocate_pages || request.capacity <= QUICK,
+        DataPlace::File { .. } => true,
     };
-    match first {
-        Step::Done(opened) => opened,
-        Step::Fill(new) => {
-            // Outside the lock: reserving memory for a large map takes a while.
-            let offset = Record::data_offset(place.name.text());
-            size_file(
-                &new.file,
-                offset,
-                request.capacity,
-                request.delay_allocate_pages,
-                &place.name.subject(),
-            )?;
-            new.file
-                .write_all_at(place.head, offset)
-                .map_err(|e| Error::from_io("write the head of", place.name.subject(), e))?;
-            let record = Record {
-                name: place.name.text().to_owned(),
-                capacity: request.capacity,
-                access: request.access,
-                created: UNIX_EPOCH + Duration::from_nanos(os::coarse_time()),
-                place: DataPlace::Here { offset },
-            };
-            give_name(new, &place, disposition, request, &record)
+    loop {
+        let Some(dir) = ScopeDir::open(scope, place.directory, *disposition != Disposition::OpenExisting)?
+        else {
+            return Err(Error::NotFound { subject: asked.subject() });
+        };
+        let Some(mut lock) = dir.lock()? else { continue };
+        let is_there = sweep(&dir, Some(&asked.file_name), &mut Vec::new());
+        if let Some(joined) = settle(&dir, asked, is_there)? {
+            return Ok(joined);
         }
+        let new = NewFile::create(&dir, asked)?;
+        if is_quick {
+            new.fill(asked, data)?;
+        } else {
+            // Nobody waits for it.
+            drop(lock);
+            new.fill(asked, data)?;
+            lock = match dir.lock()? {
+                Some(lock) => lock,
+                None => continue,
+            };
+            if let Some(joined) = settle(&dir, asked, true)? {
+                return Ok(joined);
+            }
+        }
+        let made = new.give_name(asked, data);
+        drop(lock);
+        return made;
     }
 }
 
-/// What the directory says of the name: `None` when it is free.
-fn settle(
-    dir: &ScopeDir,
-    place: &Place<'_>,
-    disposition: Disposition,
-    request: Request,
-) -> Result<Option<Result<Opened>>> {
-    let subject = || place.name.subject();
-    Ok(match look_up(dir, place, request.rights.contains(Rights::WRITE))? {
-        Found::Living(_) if disposition == Disposition::CreateNew => {
-            Some(Err(Error::AlreadyExists { subject: subject() }))
+/// Joins the map of a name that lives. `None`: the name is free to be given, as `asked` wants it. `is_there`:
+/// whether there may be a file of the name.
+fn settle(dir: &ScopeDir, asked: &Asked<'_>, is_there: bool) -> Result<Option<Opened>> {
+    match if is_there { look_up(dir, asked)? } else { Found::Absent } {
+        Found::Living(_) if asked.disposition == Disposition::CreateNew => {
+            Err(Error::AlreadyExists { subject: asked.subject() })
         }
-        Found::Living(living) => Some(join(dir, place, living, request)),
-        Found::Absent | Found::Stuck(_) if disposition == Disposition::OpenExisting => {
-            Some(Err(Error::NotFound { subject: subject() }))
+        Found::Living(living) => join(dir, asked, living).map(Some),
+        Found::Absent | Found::Stuck(_) if asked.disposition == Disposition::OpenExisting => {
+            Err(Error::NotFound { subject: asked.subject() })
         }
-        Found::Stuck(why) => Some(Err(Error::denied(subject(), why))),
-        Found::Absent => None,
-    })
-}
-
-/// Writes the record and moves a filled file to its name, unless somebody else was faster.
-fn give_name(
-    new: NewFile,
-    place: &Place<'_>,
-    disposition: Disposition,
-    request: Request,
-    record: &Record,
-) -> Result<Opened> {
-    // A map on a file has nothing but its record here, and nobody has looked at the limit yet.
-    check_size_limit(record.len(), record.len(), &place.name.subject())?;
-    record.write(&new.file).map_err(|e| match e.kind() {
-        io::ErrorKind::StorageFull => Error::NoSpace {
-            subject: place.name.subject(),
-            needed: request.capacity,
-            reason: "the file system that holds names is full; free some".to_owned(),
-        },
-        _ => Error::from_io("write the record of", place.name.subject(), e),
-    })?;
-    let mut new = Some(new);
-    let done = with_locked(place.name.scope(), place.directory, true, |dir| {
-        if let Some(done) = settle(dir, place, disposition, request)? {
-            return Ok(done);
-        }
-        let name = file_name(place.name.text());
-        let made = new.as_ref().map_or("", |new| &new.hold.file_name);
-        rustix::fs::renameat(dir.file(), made, dir.file(), &name).map_err(|e| Error::Io {
-            doing: format!("give its name to {} in '{}'", place.name.subject(), dir.path().display()),
-            source: e.into(),
-        })?;
-        let Some(NewFile { mut hold, file }) = new.take() else { unreachable!("taken here only") };
-        hold.file_name = name;
-        let data_offset = match record.place {
-            DataPlace::Here { offset } => offset,
-            DataPlace::File { .. } => 0,
-        };
-        let section = Section { file, data_offset, hold: Some(hold), locks: RangeLocks::default() };
-        Ok(Ok(Opened { section, capacity: request.capacity, protection: request.access, created: true }))
-    })?;
-    // Deleting what was not needed takes the directory's lock, so it must come after it was let go.
-    drop(new);
-    done.unwrap_or_else(|| unreachable!("asked to create the directory"))
+        Found::Stuck(why) => Err(Error::denied(asked.subject(), why)),
+        Found::Absent => Ok(None),
+    }
 }
 
 /// Gives a name to a map that lies on `file`: `AlreadyExists` if it has a holder.
 pub(super) fn link(place: Place<'_>, file: &File, request: Request) -> Result<NameHold> {
     let path = super::path_of(file)?;
     let id = FileId::of(file).map_err(|e| Error::from_io("inspect", Subject::Path(path.clone()), e))?;
-    let first = with_locked(place.name.scope(), place.directory, true, |dir| {
-        sweep(dir, Some(place.name), &mut Vec::new());
-        if let Some(done) = settle(dir, &place, Disposition::CreateNew, request)? {
-            return Ok(Step::Done(done));
-        }
-        create_new_file(dir, &place, request).map(Step::Fill)
-    })?;
-    let new = match first {
-        Some(Step::Fill(new)) => new,
-        Some(Step::Done(Err(error))) => return Err(error),
-        Some(Step::Done(Ok(_))) | None => unreachable!("CreateNew on a name that was settled"),
-    };
-    let record = Record {
-        name: place.name.text().to_owned(),
-        capacity: request.capacity,
-        access: request.access,
-        created: UNIX_EPOCH + Duration::from_nanos(os::coarse_time()),
-        place: DataPlace::File { path, id },
-    };
-    let opened = give_name(new, &place, Disposition::CreateNew, request, &record)?;
+    let asked = Asked::new(place, Disposition::CreateNew, request);
+    let opened = join_or_make(&asked, &DataPlace::File { path, id })?;
     Ok(opened.section.hold.unwrap_or_else(|| unreachable!("made with a name")))
 }
 
 /// Deletes leftovers of this user (for root in the global scope: of all users) and adds their names to `removed`. Under the
-/// directory's lock. What can't be looked at is left alone, and so is `other`, which is looked up anyway.
-fn sweep(dir: &ScopeDir, other: Option<&MapName>, removed: &mut Vec<String>) {
-    let other = other.map(|other| file_name(other.text()));
-    for name in os::file_names(dir.file()).unwrap_or_default() {
-        let name = name.as_str();
-        let is_new = name.starts_with(NEW);
-        if !is_new && !is_map_file(name.as_bytes()) || other.as_deref() == Some(name) {
-            continue;
-        }
-        let Ok(stat) = rustix::fs::statat(dir.file(), name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-        let ours = stat.st_uid == user_id() || user_id() == 0 && dir.scope() == Scope::Global;
-        if !ours || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink != 1 {
-            continue;
-        }
-        let Ok(file) = open_file(dir, name, false) else { continue };
+/// directory's lock. What can't be looked at is left alone, and so is the file `other`, which is looked up anyway.
+/// Gives whether `other` may be there.
+fn sweep(dir: &ScopeDir, other: Option<&str>, removed: &mut Vec<String>) -> bool {
+    let mut is_other_there = false;
+    let listed = os::file_names(dir.file(), |name| {
+        let is_other = other == Some(name);
+        is_other_there |= is_other;
+        !is_other && (name.starts_with(NEW) || is_map_file(name.as_bytes()))
+    });
+    let Ok(names) = listed else { return true };
+    for name in names {
+        let Ok(file) = open_file(dir, &name, false) else { continue };
         if lock::is_held(&file, LIFE).unwrap_or(true) {
             continue;
         }
-        let map_name = match Record::read(&file) {
+        let Ok(stat) = rustix::fs::fstat(&file) else { continue };
+        let ours = stat.st_uid == dir.user() || dir.user() == 0 && dir.scope() == Scope::Global;
+        if !ours || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink != 1 {
+            continue;
+        }
+        let map_name = match Record::read(&file, stat.st_size as u64) {
             Ok(Ok(record)) => record.name,
             // A file that was being filled.
-            _ if is_new => name.to_owned(),
+            _ if name.starts_with(NEW) => name.clone(),
             _ => continue,
         };
-        if rustix::fs::unlinkat(dir.file(), name, AtFlags::empty()).is_ok() {
+        if rustix::fs::unlinkat(dir.file(), &name, AtFlags::empty()).is_ok() {
             removed.push(map_name);
         }
     }
+    is_other_there
 }
 
 /// Deletes what holders that were killed left in a scope; gives the names.
@@ -490,7 +536,7 @@ pub(crate) fn collect_garbage(scope: Scope, directory: Option<&Path>) -> Result<
     if scope == Scope::Global {
         dirs::remove_aside(directory)?;
     }
-    let removed = with_locked(scope, directory, false, |dir| {
+    let removed = with_locked(scope, directory, |dir| {
         let mut removed = Vec::new();
         sweep(dir, None, &mut removed);
         Ok(removed)
@@ -500,14 +546,13 @@ pub(crate) fn collect_garbage(scope: Scope, directory: Option<&Path>) -> Result<
 
 /// The living maps of a scope that this user may look at.
 pub(crate) fn list(scope: Scope, directory: Option<&Path>) -> Result<Vec<MapInfo>> {
-    let found = with_locked(scope, directory, false, |dir| {
+    let found = with_locked(scope, directory, |dir| {
         let mut found = Vec::new();
-        for name in os::file_names(dir.file()).map_err(|e| dirs::io("list", dir, e))? {
-            if !is_map_file(name.as_bytes()) {
-                continue;
-            }
+        let names = os::file_names(dir.file(), |name| is_map_file(name.as_bytes()));
+        for name in names.map_err(|e| dirs::io("list", dir, e))? {
             let Ok(file) = open_file(dir, &name, false) else { continue };
-            let (Ok(metadata), Ok(Ok(record))) = (file.metadata(), Record::read(&file)) else { continue };
+            let Ok(metadata) = file.metadata() else { continue };
+            let Ok(Ok(record)) = Record::read(&file, metadata.len()) else { continue };
             if !metadata.is_file() || !lock::is_held(&file, LIFE).unwrap_or(false) {
                 continue;
             }

@@ -49,7 +49,7 @@ pub(super) struct Record {
     pub(super) place: DataPlace,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum DataPlace {
     Here { offset: u64 },
     File { path: PathBuf, id: FileId },
@@ -97,8 +97,8 @@ impl Record {
         file.write_all_at(&bytes, 0)
     }
 
-    /// Reads and checks a record; `Err` says in what way it is not one.
-    pub(super) fn read(file: &File) -> io::Result<Result<Self, &'static str>> {
+    /// Reads and checks the record of a file of `length` bytes; `Err` says in what way it is not one.
+    pub(super) fn read(file: &File, length: u64) -> io::Result<Result<Self, &'static str>> {
         // Most records are shorter than this.
         let mut start = [0; 512];
         let there = file.read_at(&mut start, 0)?;
@@ -133,10 +133,8 @@ impl Record {
         let Ok(name) = String::from_utf8(rest) else { return Ok(Err("its name is not text")) };
         let place = match kind {
             1 => {
-                let whole = offset.checked_add(capacity).is_some_and(|end| {
-                    // Its length is fixed from before its name appeared: shorter means damaged.
-                    file.metadata().is_ok_and(|metadata| end <= metadata.len())
-                });
+                // Its length is fixed from before its name appeared: shorter means damaged.
+                let whole = offset.checked_add(capacity).is_some_and(|end| end <= length);
                 if offset != Self::data_offset(&name) || path_len != 0 || !whole {
                     return Ok(Err("its length does not fit its record"));
                 }

@@ -154,23 +154,23 @@ impl Reader {
     /// [`copy`](crate::Cell::copy); `Corrupt`; `ClockWentBack`.
     #[inline]
     pub fn load(&mut self) -> Result<Option<&Snapshot>> {
-        let word = self.words.current().load(Ordering::Acquire);
-        let stands = self.last.as_ref().is_some_and(|last| {
-            last.current.0 == word
-                && last.header.is_readable_always()
-                && last.generation == sys::fork_generation()
-        });
-        let readable = stands || self.look_again(word)?;
+        let readable = self.stands(Header::is_readable_always) || self.look_again()?;
         Ok(self.last.as_ref().filter(|_| readable))
     }
 
+    /// Whether what was loaded last is the newest version, and `is_such`. One load of shared memory.
+    #[inline]
+    fn stands(&self, is_such: impl FnOnce(&Header) -> bool) -> bool {
+        self.last.as_ref().is_some_and(|last| {
+            last.current.0 == self.words.current().load(Ordering::Acquire)
+                && is_such(&last.header)
+                && last.generation == sys::fork_generation()
+        })
+    }
+
     /// Loads the newest version if it is another one than before, and says whether there is a value.
-    fn look_again(&mut self, word: u64) -> Result<bool> {
-        let unchanged = self
-            .last
-            .as_ref()
-            .is_some_and(|last| last.current.0 == word && last.generation == sys::fork_generation());
-        if !unchanged {
+    fn look_again(&mut self) -> Result<bool> {
+        if !self.stands(|_| true) {
             self.load_new()?;
         }
         let Some(Snapshot { header, .. }) = &self.last else { return Ok(false) };
@@ -444,15 +444,22 @@ impl TrustingReader {
         }))
     }
 
-    /// [`load`](Self::load) with what was stored beside the bytes.
+    /// Whether what was loaded last is `version`, which is still the newest, and never expires.
     #[cfg(feature = "rkyv")]
     #[inline]
-    pub(crate) fn load_snapshot(&mut self) -> Result<Option<(&Snapshot, &[u8])>> {
-        let words = self.reader.words;
-        Ok(self.reader.load()?.map(|snapshot| {
+    pub(crate) fn stands_at(&self, version: u64) -> bool {
+        self.reader.stands(Header::is_readable_always)
+            && self.reader.last.as_ref().is_some_and(|last| last.version() == version)
+    }
+
+    /// What was loaded last, and its bytes.
+    #[cfg(feature = "rkyv")]
+    #[inline]
+    pub(crate) fn last(&self) -> Option<(&Snapshot, &[u8])> {
+        self.reader.last.as_ref().map(|snapshot| {
             // SAFETY: as in `load`.
-            (snapshot, unsafe { snapshot.bytes(words) })
-        }))
+            (snapshot, unsafe { snapshot.bytes(self.reader.words) })
+        })
     }
 
     /// The newest version as a snapshot that outlives the next load.

@@ -16,6 +16,7 @@ use rkyv::{Archive, Deserialize, Portable, Serialize};
 use zeroize::Zeroizing;
 
 use super::Codec;
+use super::wiped::Growing;
 use crate::error::{Error, Result};
 
 /// rkyv 0.8 archives, checked before they are used. [`get_archived`](crate::MemoryMapper::get_archived) reads
@@ -30,7 +31,7 @@ pub struct Rkyv;
 
 /// Where [`Rkyv`] writes an archive: memory that is wiped when it is dropped, also where it grows.
 #[derive(Debug, Default)]
-pub struct ArchiveWriter(Zeroizing<Vec<u8>>);
+pub struct ArchiveWriter(Growing);
 
 impl Positional for ArchiveWriter {
     fn pos(&self) -> usize {
@@ -40,14 +41,7 @@ impl Positional for ArchiveWriter {
 
 impl<E> Writer<E> for ArchiveWriter {
     fn write(&mut self, bytes: &[u8]) -> Result<(), E> {
-        let need = self.0.len() + bytes.len();
-        if need > self.0.capacity() {
-            // A vector that grows by itself would leave a copy of a secret behind.
-            let mut larger = Zeroizing::new(Vec::with_capacity(need.max(self.0.capacity() * 2).max(256)));
-            larger.extend_from_slice(&self.0);
-            self.0 = larger;
-        }
-        self.0.extend_from_slice(bytes);
+        self.0.push(bytes);
         Ok(())
     }
 }
@@ -63,7 +57,7 @@ where
 
     fn encode(value: &T) -> Result<Zeroizing<Vec<u8>>> {
         rkyv::api::high::to_bytes_in::<_, Failure>(value, ArchiveWriter::default())
-            .map(|writer| writer.0)
+            .map(|writer| writer.0.into_bytes())
             .map_err(|Failure| Error::Encode {
                 codec: "rkyv",
                 reason: "the type's own serialisation failed".to_owned(),

@@ -4,13 +4,16 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::io;
 use zeroize::Zeroizing;
 
+use self::wiped::Growing;
 use crate::error::{Error, Result};
 
 #[cfg(feature = "rkyv")]
 pub(crate) mod archive;
+mod wiped;
+
+pub(crate) use self::wiped::wipe;
 
 /// Turns values of `T` into bytes and back.
 pub trait Codec<T> {
@@ -73,33 +76,16 @@ pub fn name_of(id: u32) -> String {
 #[cfg(feature = "messagepack")]
 const DEPTH_LIMIT: usize = 128;
 
-/// Counts what is written to it.
-struct Counter(usize);
-
-impl io::Write for Counter {
-    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
-        self.0 += from.len();
-        Ok(from.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
     const ID: u32 = 1;
     const NAME: &'static str = "JSON";
 
     fn encode(value: &T) -> Result<Zeroizing<Vec<u8>>> {
-        // serde_json's own errors here are about keys and never quote a value.
-        let failed = |e: serde_json::Error| Error::Encode { codec: "JSON", reason: e.to_string() };
-        // The room is measured first: a vector that grows would leave copies of a secret behind.
-        let mut counter = Counter(0);
-        serde_json::to_writer(&mut counter, value).map_err(failed)?;
-        let mut bytes = Zeroizing::new(Vec::with_capacity(counter.0));
-        serde_json::to_writer(&mut *bytes, value).map_err(failed)?;
-        Ok(bytes)
+        let mut bytes = Growing::default();
+        serde_json::to_writer(&mut bytes, value)
+            // serde_json's own errors here are about keys and never quote a value.
+            .map_err(|e| Error::Encode { codec: "JSON", reason: e.to_string() })?;
+        Ok(bytes.into_bytes())
     }
 
     fn decode(bytes: &[u8]) -> Result<T> {
@@ -129,13 +115,10 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for MessagePack {
     const NAME: &'static str = "MessagePack";
 
     fn encode(value: &T) -> Result<Zeroizing<Vec<u8>>> {
-        let failed =
-            |e: rmp_serde::encode::Error| Error::Encode { codec: "MessagePack", reason: e.to_string() };
-        let mut counter = Counter(0);
-        rmp_serde::encode::write_named(&mut counter, value).map_err(failed)?;
-        let mut bytes = Zeroizing::new(Vec::with_capacity(counter.0));
-        rmp_serde::encode::write_named(&mut *bytes, value).map_err(failed)?;
-        Ok(bytes)
+        let mut bytes = Growing::default();
+        rmp_serde::encode::write_named(&mut bytes, value)
+            .map_err(|e| Error::Encode { codec: "MessagePack", reason: e.to_string() })?;
+        Ok(bytes.into_bytes())
     }
 
     fn decode(bytes: &[u8]) -> Result<T> {

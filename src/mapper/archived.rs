@@ -12,7 +12,7 @@ use rkyv::{Archive, Portable};
 
 use super::MemoryMapper;
 use super::versions::check_stored_as;
-use crate::cell::{TrustedSnapshot, TrustingReader};
+use crate::cell::{Snapshot, TrustedSnapshot, TrustingReader};
 use crate::codec::archive::{Aligned, access};
 use crate::codec::{Codec, Rkyv};
 use crate::error::{Error, Result};
@@ -168,15 +168,29 @@ where
     /// As for [`Reader::load`](crate::Reader::load), and `CodecMismatch`, `TypeMismatch`, `Decode`.
     #[inline]
     pub fn load(&mut self) -> Result<Option<&T::Archived>> {
-        let Some((snapshot, bytes)) = self.reader.load_snapshot()? else { return Ok(None) };
-        if snapshot.version() != self.accepted {
-            let name = snapshot.type_name();
-            accept::<T>(snapshot.codec(), name.as_deref(), self.type_name, bytes, self.check)?;
-            self.accepted = snapshot.version();
+        if !self.reader.stands_at(self.accepted) && !self.look_again()? {
+            return Ok(None);
         }
+        let Some((_, bytes)) = self.reader.last() else { return Ok(None) };
         // SAFETY: these bytes were accepted; as long as they are pinned nobody changes them, by the word of who
         // made the reader.
         Ok(Some(unsafe { rkyv::access_unchecked(bytes) }))
+    }
+
+    /// Loads the newest version, sees that it is an archive of the type if it is another one than before, and says
+    /// whether there is a value.
+    #[inline(never)]
+    fn look_again(&mut self) -> Result<bool> {
+        if self.reader.load()?.is_none() {
+            return Ok(false);
+        }
+        let Some((snapshot, bytes)) = self.reader.last() else { return Ok(false) };
+        let version = snapshot.version();
+        if version != self.accepted {
+            accept::<T>(snapshot, bytes, self.type_name, self.check)?;
+            self.accepted = version;
+        }
+        Ok(true)
     }
 
     /// The newest value as a snapshot that outlives the next load: its bytes stay while new versions come.
@@ -191,8 +205,7 @@ where
         let Some(snapshot) = self.reader.hold()? else { return Ok(None) };
         if snapshot.snapshot().version() != self.accepted {
             // A newer one came in between.
-            let name = snapshot.snapshot().type_name();
-            accept::<T>(snapshot.snapshot().codec(), name.as_deref(), self.type_name, &snapshot, self.check)?;
+            accept::<T>(snapshot.snapshot(), &snapshot, self.type_name, self.check)?;
             self.accepted = snapshot.snapshot().version();
         }
         Ok(Some(ArchivedSnapshot { snapshot, archived: PhantomData }))
@@ -204,19 +217,14 @@ where
     }
 }
 
-/// Whether bytes may be used as an archive of `T`.
-fn accept<T: Archive>(
-    codec: u32,
-    stored: Option<&str>,
-    wanted: Option<&str>,
-    bytes: &[u8],
-    check: bool,
-) -> Result<()>
+/// Whether a snapshot's bytes may be used as an archive of `T`.
+fn accept<T: Archive>(snapshot: &Snapshot, bytes: &[u8], wanted: Option<&str>, check: bool) -> Result<()>
 where
     Rkyv: Codec<T>,
     T::Archived: Portable + for<'a> CheckBytes<HighValidator<'a, Failure>>,
 {
-    check_stored_as::<T, Rkyv>(codec, stored, wanted)?;
+    let stored = wanted.and_then(|_| snapshot.type_name());
+    check_stored_as::<T, Rkyv>(snapshot.codec(), stored.as_deref(), wanted)?;
     if check {
         return access::<T::Archived>(bytes).map(|_| ());
     }

@@ -228,7 +228,7 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
         let versions = self.versions()?;
         let mut writer = versions.writer()?;
         let Some(value) = writer.value()? else { return Ok(None) };
-        let decoded = versions::decode::<T, C>(&value, self.type_name)?;
+        let decoded = versions::decode::<T, C>(value, self.type_name)?;
         writer.clear()?;
         drop(writer);
         versions.forget();
@@ -247,7 +247,7 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
         let Some(value) = writer.value()? else {
             return Err(Error::NoValue { subject: self.subject().clone() });
         };
-        let new = change(versions::decode::<T, C>(&value, self.type_name)?);
+        let new = change(versions::decode::<T, C>(value, self.type_name)?);
         self.publish(&mut writer, &new)
     }
 

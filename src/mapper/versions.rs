@@ -60,9 +60,9 @@ impl<T> Decoded<T> {
         }
         self.0 = None;
         let Some(value) = read(cell)? else { return Ok(()) };
-        let decoded = Arc::new(decode::<T, C>(&value, type_name)?);
-        let Value { version, written, expires, .. } = value;
-        self.0 = Some(Known { version, written, expires, value: decoded });
+        let (version, written, expires) = (value.version, value.written, value.expires);
+        let value = Arc::new(decode::<T, C>(value, type_name)?);
+        self.0 = Some(Known { version, written, expires, value });
         Ok(())
     }
 }
@@ -95,7 +95,7 @@ impl<T> Versions<T> {
     }
 
     pub(super) fn get<C: Codec<T>>(&self, type_name: Option<&str>) -> Result<Found<T>> {
-        self.read()?.map(|value| Ok((value.version, decode::<T, C>(&value, type_name)?))).transpose()
+        self.read()?.map(|value| Ok((value.version, decode::<T, C>(value, type_name)?))).transpose()
     }
 
     /// The newest value, decoded once for each version.
@@ -114,9 +114,11 @@ impl<T> Versions<T> {
 }
 
 /// Decodes a value after checking that it was stored as what it is asked for.
-pub(super) fn decode<T, C: Codec<T>>(value: &Value, type_name: Option<&str>) -> Result<T> {
+pub(super) fn decode<T, C: Codec<T>>(value: Value, type_name: Option<&str>) -> Result<T> {
     check_stored_as::<T, C>(value.codec, value.type_name.as_deref(), type_name)?;
-    C::decode(&value.bytes)
+    let decoded = C::decode(&value.bytes);
+    codec::wipe(value.bytes);
+    decoded
 }
 
 /// Whether a value was stored as what it is asked for.
@@ -145,7 +147,10 @@ pub(super) fn publish<T, C: Codec<T>>(
 ) -> Result<u64> {
     // 0 would be never.
     let expires = expires.map_or(0, |at| sys::nanoseconds(at).max(1));
-    writer.publish_as(&Meta { codec: C::ID, type_name, expires }, &C::encode(value)?)
+    let bytes = C::encode(value)?;
+    let published = writer.publish_as(&Meta { codec: C::ID, type_name, expires }, &bytes);
+    codec::wipe(bytes);
+    published
 }
 
 /// When a value that lives for `ttl` from now expires.

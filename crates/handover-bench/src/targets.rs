@@ -173,7 +173,12 @@ pub(crate) fn all(figures: &[Figure], no_system_call: Option<bool>, processors: 
 
     let row = Row { what: "hand-over S, reader asleep", target: "≤ 1.1 × bare futex in the same run" };
     let asleep = "handover_asleep";
-    targets.push(run.ratio(&row, "S", (OWN, asleep), ("futex", asleep), 1.1));
+    targets.push(run.ratio(&row, "S", (OWN, asleep), ("futex", asleep), 1.1).map(|mut target| {
+        if let Some(read) = run.median("flip + pin", "S", asleep) {
+            target.measured = format!("{}; bare flip + pin + futex {}", target.measured, shown(read));
+        }
+        target
+    }));
 
     let row = Row {
         what: "one-shot `set` without a lease, S",

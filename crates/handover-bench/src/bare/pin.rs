@@ -11,12 +11,14 @@ use std::marker::PhantomData;
 use std::sync::atomic::{Ordering, compiler_fence};
 
 use super::{Copy, LINE, SLOTS, VERSION, copier, slot_size};
-use crate::payload::{Bytes, check_bytes, number_of, touch};
-use crate::place::SharedMemory;
+use crate::payload::{Bytes, SMALL, check_bytes, number_of, touch};
+use crate::place::{SharedMemory, futex_wait, futex_wake};
 use crate::record::Kind;
 use crate::subject::{Consumer, Measure, Outcome, Place, Producer, Subject};
 
 const CURRENT: usize = LINE;
+/// The half of `current` that a reader can sleep on, on a machine that puts it first.
+const LOW_HALF: usize = CURRENT;
 const PIN: usize = 2 * LINE;
 /// Each slot's version is on a line of its own.
 const VERSIONS: usize = 4 * LINE;
@@ -136,6 +138,12 @@ impl<F: Fences> Producer for Writer<F> {
         memory.word(version_at(slot)).store(self.version, Ordering::Release);
         memory.word(CURRENT).store(self.version << BITS | slot as u64, Ordering::Release);
     }
+
+    #[inline]
+    fn publish_and_wake(&mut self, number: u64) {
+        self.publish(number);
+        futex_wake(self.memory.half(LOW_HALF));
+    }
 }
 
 impl<F: Fences> Reader<F> {
@@ -188,6 +196,16 @@ impl<F: Fences> Consumer for Reader<F> {
         if self.is_newest() { None } else { Some(touch(self.load())) }
     }
 
+    fn sleep_other(&mut self, seen: u64) -> u64 {
+        loop {
+            let pinned = self.pinned;
+            if let Some(number) = self.take_other(seen) {
+                return number;
+            }
+            futex_wait(self.memory.half(LOW_HALF), pinned as u32);
+        }
+    }
+
     fn check(&mut self, number: u64) -> Outcome<()> {
         let size = self.size;
         check_bytes(self.load(), size, number)?;
@@ -217,6 +235,7 @@ const MEASURES: &[Measure] = &[
     Measure::ReadUnchanged,
     Measure::ReadWhilePublished,
     Measure::HandoverSpinning,
+    Measure::HandoverAsleep,
 ];
 
 pub(crate) struct Pin;
@@ -232,11 +251,12 @@ impl Subject for Pin {
     }
 
     fn what() -> String {
-        "three slots, a pin by exchange and a second look; one reader, no recovery".to_owned()
+        "three slots, a pin by exchange and a second look; asleep on a futex; one reader, no recovery"
+            .to_owned()
     }
 
-    fn measures(_size: usize) -> &'static [Measure] {
-        MEASURES
+    fn measures(size: usize) -> &'static [Measure] {
+        if size == SMALL { MEASURES } else { &MEASURES[..MEASURES.len() - 1] }
     }
 
     fn producer(place: &Place, size: usize) -> Outcome<Self::Producer> {
@@ -267,7 +287,7 @@ impl Subject for AsymmetricPin {
     }
 
     fn measures(size: usize) -> &'static [Measure] {
-        if size == crate::payload::SMALL { MEASURES } else { &[] }
+        if size == SMALL { &MEASURES[..MEASURES.len() - 1] } else { &[] }
     }
 
     fn producer(place: &Place, size: usize) -> Outcome<Self::Producer> {

@@ -154,23 +154,22 @@ impl Reader {
     /// [`copy`](crate::Cell::copy); `Corrupt`; `ClockWentBack`.
     #[inline]
     pub fn load(&mut self) -> Result<Option<&Snapshot>> {
-        let readable = self.stands(Header::is_readable_always) || self.look_again()?;
+        let word = self.words.current().load(Ordering::Acquire);
+        let readable = self.stands(word, Header::is_readable_always) || self.look_again(word)?;
         Ok(self.last.as_ref().filter(|_| readable))
     }
 
-    /// Whether what was loaded last is the newest version, and `is_such`. One load of shared memory.
+    /// Whether what was loaded last is what `word` names, and `is_such`.
     #[inline]
-    fn stands(&self, is_such: impl FnOnce(&Header) -> bool) -> bool {
+    fn stands(&self, word: u64, is_such: impl FnOnce(&Header) -> bool) -> bool {
         self.last.as_ref().is_some_and(|last| {
-            last.current.0 == self.words.current().load(Ordering::Acquire)
-                && is_such(&last.header)
-                && last.generation == sys::fork_generation()
+            last.current.0 == word && is_such(&last.header) && last.generation == sys::fork_generation()
         })
     }
 
     /// Loads the newest version if it is another one than before, and says whether there is a value.
-    fn look_again(&mut self) -> Result<bool> {
-        if !self.stands(|_| true) {
+    fn look_again(&mut self, word: u64) -> Result<bool> {
+        if !self.stands(word, |_| true) {
             self.load_new()?;
         }
         let Some(Snapshot { header, .. }) = &self.last else { return Ok(false) };
@@ -448,7 +447,8 @@ impl TrustingReader {
     #[cfg(feature = "rkyv")]
     #[inline]
     pub(crate) fn stands_at(&self, version: u64) -> bool {
-        self.reader.stands(Header::is_readable_always)
+        let word = self.reader.words.current().load(Ordering::Acquire);
+        self.reader.stands(word, Header::is_readable_always)
             && self.reader.last.as_ref().is_some_and(|last| last.version() == version)
     }
 

@@ -35,12 +35,9 @@ pub(crate) fn room_for(len: usize, subject: &Subject) -> Result<Zeroizing<Vec<u8
 /// this process must be atomic.
 pub(crate) unsafe fn load(from: *const u8, to: &mut [u8]) {
     // SAFETY: both ranges are `to.len()` bytes long, and the caller vouches for the shared one.
-    let done = unsafe { wide::copy(from, to.as_mut_ptr(), to.len()) };
-    if done == to.len() {
+    if unsafe { wide::copy(from, to.as_mut_ptr(), to.len()) } {
         return;
     }
-    let from = from.wrapping_add(done);
-    let to = &mut to[done..];
     // Bytes up to the first whole word of the shared side.
     let head = from.align_offset(WORD).min(to.len());
     let (first, rest) = to.split_at_mut(head);
@@ -77,13 +74,10 @@ pub(crate) unsafe fn store(to: *mut u8, from: &[u8]) {
         return end_past_caches();
     }
     // SAFETY: both ranges are `from.len()` bytes long, and the caller vouches for the shared one.
-    let done = unsafe { wide::copy(from.as_ptr(), to, from.len()) };
-    if done == from.len() {
-        return;
+    if !unsafe { wide::copy(from.as_ptr(), to, from.len()) } {
+        // SAFETY: what the caller vouches for.
+        unsafe { store_words(to, from) }
     }
-    let to = to.wrapping_add(done);
-    // SAFETY: the rest of what the caller vouches for.
-    unsafe { store_words(to, &from[done..]) }
 }
 
 /// [`store`] word by word.
@@ -230,23 +224,30 @@ mod wide {
         };
     }
 
-    /// Copies what whole turns can copy, and gives its length.
+    /// Copies `len` bytes, unless they are few or the processor can't, and says whether it did.
     ///
     /// # Safety
     ///
     /// Both ranges must be valid for `len` bytes and must not overlap; accesses by others only to the shared one.
     #[inline]
-    pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> usize {
+    pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> bool {
         if len < TURN || !is_x86_feature_detected!("avx") {
-            return 0;
+            return false;
         }
-        let count = len / TURN * TURN;
+        let (count, last) = (len / TURN * TURN, len - TURN);
         // SAFETY: reads and writes `count` bytes, more than none, of the two ranges; the processor has AVX.
         unsafe { copy_turns!(from, to, count, "vmovdqu") };
-        count
+        if count < len {
+            // One more, which ends where they end. Some bytes are copied again.
+            let (from, to, count) = (from.wrapping_add(last), to.wrapping_add(last), TURN);
+            // SAFETY: the last bytes of the two ranges, which have as many.
+            unsafe { copy_turns!(from, to, count, "vmovdqu") };
+        }
+        true
     }
 
-    /// [`copy`] past the caches: the stores come before later ones only if [`fence`] comes in between.
+    /// Copies what whole turns can copy past the caches, and gives its length. The stores come before later ones
+    /// only if [`fence`] comes in between.
     ///
     /// # Safety
     ///
@@ -278,11 +279,18 @@ mod wide {
     /// # Safety
     ///
     /// None is needed.
-    pub(super) unsafe fn copy(_from: *const u8, _to: *mut u8, _len: usize) -> usize {
-        0
+    pub(super) unsafe fn copy(_from: *const u8, _to: *mut u8, _len: usize) -> bool {
+        false
     }
 
-    pub(super) use copy as copy_past_caches;
+    /// Copies nothing.
+    ///
+    /// # Safety
+    ///
+    /// None is needed.
+    pub(super) unsafe fn copy_past_caches(_from: *const u8, _to: *mut u8, _len: usize) -> usize {
+        0
+    }
 
     pub(super) const ALIGNMENT: usize = 8;
 

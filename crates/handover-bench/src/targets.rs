@@ -59,6 +59,15 @@ impl Run<'_> {
         let measured = format!("{} {} / {} {}", named(own), shown(above), named(other), shown(below));
         Some(row.reached(above / below, limit, measured))
     }
+
+    /// Tells one more figure with a target: of a loop that shows what the target leaves out.
+    fn beside(&self, target: Option<Target>, called: &str, subject: &str, figure: &str) -> Option<Target> {
+        let mut target = target?;
+        if let Some(median) = self.median(subject, "S", figure) {
+            target.measured = format!("{}; {called} {}", target.measured, shown(median));
+        }
+        Some(target)
+    }
 }
 
 /// A line of the table, or a part of one that says several things.
@@ -125,26 +134,17 @@ pub(crate) fn all(figures: &[Figure], no_system_call: Option<bool>, processors: 
     targets.push(run.ratio(&row, "S", (OWN, read), ("seqlock", read), 1.2));
     let row = Row { what, target: "≤ mmap-sync (typed)" };
     // mmap-sync checks nothing here either.
-    targets.push(run.ratio(&row, "S", (UNCHECKED, read), (SYNC_TYPED, read), 1.0).map(|mut target| {
-        if let Some(checked) = run.median(RKYV, "S", read) {
-            target.measured = format!("{}; checked {}", target.measured, shown(checked));
-        }
-        target
-    }));
+    let typed = run.ratio(&row, "S", (UNCHECKED, read), (SYNC_TYPED, read), 1.0);
+    let typed = run.beside(typed, "checked", RKYV, read);
+    targets.push(run.beside(typed, "bare rkyv 0.8", "rkyv in private memory", read));
 
     let what = "publish S, raw bytes, with a lease, nobody asleep";
     let publish = "publish";
     let row = Row { what, target: "≤ 1.3 × bare flip" };
     // A reader is there that holds an old version.
-    targets.push(run.ratio(&row, "S", (OWN, publish), ("flip", publish), 1.3).map(|mut target| {
-        if let Some(unread) = run.median(OWN, "S", "publish_unread") {
-            target.measured = format!("{}; without any reader {}", target.measured, shown(unread));
-        }
-        if let Some(words) = run.median("flip + header", "S", publish) {
-            target.measured = format!("{}; bare flip + header {}", target.measured, shown(words));
-        }
-        target
-    }));
+    let published = run.ratio(&row, "S", (OWN, publish), ("flip", publish), 1.3);
+    let published = run.beside(published, "without any reader", OWN, "publish_unread");
+    targets.push(run.beside(published, "bare flip + header", "flip + header", publish));
     if let Some(none) = no_system_call {
         let row = Row { what, target: "no system call" };
         let (calls, told) = if none { (0.0, "no system call") } else { (1.0, "a system call") };
@@ -173,12 +173,8 @@ pub(crate) fn all(figures: &[Figure], no_system_call: Option<bool>, processors: 
 
     let row = Row { what: "hand-over S, reader asleep", target: "≤ 1.1 × bare futex in the same run" };
     let asleep = "handover_asleep";
-    targets.push(run.ratio(&row, "S", (OWN, asleep), ("futex", asleep), 1.1).map(|mut target| {
-        if let Some(read) = run.median("flip + pin", "S", asleep) {
-            target.measured = format!("{}; bare flip + pin + futex {}", target.measured, shown(read));
-        }
-        target
-    }));
+    let woken = run.ratio(&row, "S", (OWN, asleep), ("futex", asleep), 1.1);
+    targets.push(run.beside(woken, "bare flip + pin + futex", "flip + pin", asleep));
 
     let row = Row {
         what: "one-shot `set` without a lease, S",
@@ -188,9 +184,11 @@ pub(crate) fn all(figures: &[Figure], no_system_call: Option<bool>, processors: 
     targets.push(run.ratio(&row, "S", (OWN, set), ("system calls", set), 2.0));
 
     let row = Row { what: "opening a name", target: "≤ 1.5 × the open + mmap + locks it needs" };
-    targets.push(run.ratio(&row, "S", (OWN, "open"), ("system calls", "open"), 1.5));
+    let named = run.ratio(&row, "S", (OWN, "open"), ("system calls", "open"), 1.5);
+    targets.push(run.beside(named, "with the calls of its promises", "system calls + promises", "open"));
     let row = Row { what: "opening a name", target: "`create` likewise" };
-    targets.push(run.ratio(&row, "S", (OWN, "create"), ("system calls", "create"), 1.5));
+    let named = run.ratio(&row, "S", (OWN, "create"), ("system calls", "create"), 1.5);
+    targets.push(run.beside(named, "with the calls of its promises", "system calls + promises", "create"));
 
     // Times for a read over all readers together: a rate of eight is the inverse.
     if let (Some(one), Some(eight)) = (run.median(OWN, "S", "readers_1"), run.median(OWN, "S", "readers_8")) {

@@ -25,21 +25,21 @@ use crate::subject::{Consumer, Measure, Outcome, Place, Producer, Subject, Timer
 pub(crate) struct Calls;
 
 /// Maps as large as those of a cell for S.
-const LENGTH: usize = 344_064;
+pub(super) const LENGTH: usize = 344_064;
 const HEAD: [u8; 4096] = [1; 4096];
 
 /// The byte that holders lock shared, and the one that a writer locks alone.
-const LIFE: i64 = 1 << 40;
+pub(super) const LIFE: i64 = 1 << 40;
 const WRITER: i64 = LIFE + 1;
 
 #[derive(Clone, Copy)]
-enum Lock {
+pub(super) enum Lock {
     Shared,
     Exclusive,
     None,
 }
 
-fn set_lock(file: &File, byte: i64, lock: Lock) -> Outcome<()> {
+pub(super) fn set_lock(file: &File, byte: i64, lock: Lock) -> Outcome<()> {
     let kind = match lock {
         Lock::Shared => libc::F_RDLCK,
         Lock::Exclusive => libc::F_WRLCK,
@@ -61,10 +61,20 @@ fn set_lock(file: &File, byte: i64, lock: Lock) -> Outcome<()> {
 /// A file that is held: locked and mapped.
 pub(crate) struct Held {
     _file: File,
+    /// A description of its own for the lock, where there is one.
+    _lock: Option<File>,
     memory: SharedMemory,
 }
 
 impl Held {
+    /// Maps a file that is locked.
+    pub(super) fn map(file: File, lock: Option<File>) -> Outcome<Self> {
+        let memory = SharedMemory::map_lazily(&file, LENGTH)?;
+        let held = Self { _file: file, _lock: lock, memory };
+        held.look();
+        Ok(held)
+    }
+
     fn look(&self) -> u64 {
         black_box(self.memory.word(0).load(Ordering::Relaxed))
     }
@@ -80,13 +90,12 @@ fn locked_directory(path: &std::path::Path) -> Outcome<File> {
 fn open(path: &std::path::Path) -> Outcome<Held> {
     let directory = locked_directory(path)?;
     let file = File::options().read(true).write(true).open(path)?;
-    let length = file.metadata()?.len() as usize;
+    if file.metadata()?.len() != LENGTH as u64 {
+        return Err("another file was opened".into());
+    }
     set_lock(&file, LIFE, Lock::Shared)?;
     drop(directory);
-    let memory = SharedMemory::map_lazily(&file, length)?;
-    let held = Held { _file: file, memory };
-    held.look();
-    Ok(held)
+    Held::map(file, None)
 }
 
 fn create(path: &std::path::Path, temporary: &CString, name: &CString) -> Outcome<Held> {
@@ -94,9 +103,7 @@ fn create(path: &std::path::Path, temporary: &CString, name: &CString) -> Outcom
     set_lock(&file, LIFE, Lock::Shared)?;
     file.set_len(LENGTH as u64)?;
     file.write_all_at(&HEAD, 0)?;
-    let memory = SharedMemory::map_lazily(&file, LENGTH)?;
-    let held = Held { _file: file, memory };
-    held.look();
+    let held = Held::map(file, None)?;
     let _directory = locked_directory(path)?;
     rustix::fs::rename(temporary, name)?;
     Ok(held)

@@ -3,17 +3,21 @@
 
 mod calls;
 mod copy;
+mod decode;
 mod flip;
 mod header;
 mod pin;
+mod promised;
 mod seqlock;
 mod wake;
 
 pub(crate) use self::calls::Calls;
 pub(crate) use self::copy::Memcpy;
+pub(crate) use self::decode::Decode;
 pub(crate) use self::flip::Flip;
 pub(crate) use self::header::FlipHeader;
 pub(crate) use self::pin::{AsymmetricPin, Pin};
+pub(crate) use self::promised::PromisedCalls;
 pub(crate) use self::seqlock::Seqlock;
 pub(crate) use self::wake::{CacheLine, Futex};
 

@@ -14,7 +14,7 @@ use crate::subject::{Consumer, Measure, Outcome, Place, Producer, Subject, Timer
 pub(crate) struct Bytes;
 
 /// What is built at a time where a value is built in place: a producer's buffer.
-const PIECE: usize = 16 << 10;
+const PIECE: usize = 32 << 10;
 
 pub(crate) struct Publisher {
     writer: Writer,

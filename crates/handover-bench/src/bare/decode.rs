@@ -1,0 +1,69 @@
+//! A token made of its rkyv archive, which lies in memory that nobody shares: what any reader to an owned value pays
+//! beyond finding the bytes. Nothing is handed over.
+
+use super::VERSION;
+use crate::payload::Token;
+use crate::record::Kind;
+use crate::subject::{Consumer, Measure, Outcome, Place, Producer, Subject};
+
+pub(crate) struct Decode;
+
+pub(crate) struct Side {
+    archive: rkyv::util::AlignedVec,
+}
+
+impl Side {
+    fn number(&self) -> u64 {
+        // SAFETY: the archive was made of a token.
+        let token = unsafe { rkyv::access_unchecked::<<Token as rkyv::Archive>::Archived>(&self.archive) };
+        token.number.to_native()
+    }
+}
+
+impl Producer for Side {
+    fn publish(&mut self, _number: u64) {}
+}
+
+impl Consumer for Side {
+    #[inline]
+    fn read_owned(&mut self) -> u64 {
+        // SAFETY: the archive was made of a token.
+        let token = unsafe { rkyv::access_unchecked::<<Token as rkyv::Archive>::Archived>(&self.archive) };
+        crate::payload::owned(token).number
+    }
+
+    fn check(&mut self, _number: u64) -> Outcome<()> {
+        if self.read_owned() == self.number() { Ok(()) } else { Err("another token was made".into()) }
+    }
+}
+
+fn side(size: usize) -> Outcome<Side> {
+    Ok(Side { archive: rkyv::to_bytes::<rkyv::rancor::Error>(&Token::new(size))? })
+}
+
+impl Subject for Decode {
+    const NAME: &'static str = "rkyv in private memory";
+    const KIND: Kind = Kind::Bare;
+    type Producer = Side;
+    type Consumer = Side;
+
+    fn version() -> String {
+        VERSION.to_owned()
+    }
+
+    fn what() -> String {
+        "a token made of its rkyv 0.8 archive in private memory, unchecked: nothing is handed over".to_owned()
+    }
+
+    fn measures(size: usize) -> &'static [Measure] {
+        if size == crate::payload::SMALL { &[Measure::ReadOwned] } else { &[] }
+    }
+
+    fn producer(_place: &Place, size: usize) -> Outcome<Side> {
+        side(size)
+    }
+
+    fn consumer(_place: &Place, size: usize) -> Outcome<Side> {
+        side(size)
+    }
+}

@@ -1,7 +1,7 @@
 //! The cell: one value in a map, replaced as a whole, read without waiting, whoever crashes.
 //!
-//! Knows bytes and versions, no types and no names. `protocol` says how, `layout` where everything lies,
-//! `shared` touches the memory; this file is the face. Stands on `map`; `mapper` stands on it.
+//! Knows bytes and versions, no types and no names. `protocol` says how, `layout` where everything lies, `words`
+//! touches the memory, `shared` is what a handle keeps of it; this file is the face. Stands on `map`; `mapper` stands on it.
 
 mod layout;
 #[cfg(all(test, handover_model))]

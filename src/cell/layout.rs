@@ -33,7 +33,7 @@
 //!             16  4  codec
 //!             20  4  length of the type's name, which follows the value; at most 256
 //!             24  8  checksum: XXH3-64, seeded with the version, of value, name, and as little-endian 64-bit
-//!                     words length, codec and name length as here, time, expiry, flags without bit 1; 0 without
+//!                     words length, codec and name length as here, time, expiry, flags without bit 1; only with
 //!                     bit 0 of the cell's flags
 //!             32  8  time of writing, nanoseconds since 1970-01-01 UTC
 //!             40  8  expiry, likewise; 0: never

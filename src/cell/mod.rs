@@ -155,7 +155,8 @@ mod face {
         }
 
         fn attach(&self, map: MemoryMappedFile, create: bool) -> Result<Cell> {
-            let ready = SLOTS_AT as u64;
+            // Who makes a cell looks at all that comes before the slots.
+            let ready = if create { SLOTS_AT } else { HEADERS_END } as u64;
             let view = match map.create_sparse_accessor(ready, Access::ReadWrite) {
                 Err(Error::AccessDenied { .. }) if !create => {
                     map.create_sparse_accessor(ready, Access::Read)?
@@ -223,7 +224,7 @@ mod face {
     }
 
     /// The map options of a cell, and the map's size: pages are taken as they are needed, but for those before the
-    /// slots.
+    /// headers' end.
     fn map_for_cell(capacity: u64, map: &MapOptions) -> Result<(MapOptions, u64)> {
         let layout = Layout::for_values(capacity, 0)?;
         let mut options = map.clone().delay_allocate_pages(true);

@@ -67,7 +67,7 @@ impl Current {
     }
 }
 
-/// How often a reader starts again before it reports that it was overtaken.
+/// How often a reader starts again before it reports that it was overtaken, or tries with an entry taken anew.
 ///
 /// A pinning attempt fails only if the writer took the slot again between two loads of the reader, which takes
 /// a preemption of the reader just there and two publications meanwhile; a copying one if the writer published
@@ -296,7 +296,8 @@ pub(super) fn publish_and_take(memory: &impl Memory, slot: usize, version: u64, 
 }
 
 /// The slot to take with a publication that has `slot` follow on `replaced`: the lowest of the first `touched`
-/// that is free, other than those two. Who copies from `replaced` without a pin gets more time.
+/// that is neither pinned nor one of those two, unless it is to be kept. Who copies from `replaced` without a pin gets
+/// more time.
 #[inline]
 pub(super) fn find_next(
     memory: &impl Memory,

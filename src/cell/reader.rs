@@ -121,19 +121,20 @@ fn copy_unpinned<R>(
     room: usize,
     mut copy: impl FnMut(Current, &Header) -> R,
 ) -> Result<Copied<R>> {
+    // Nothing that may not be read is copied.
     let copied = protocol::copy(&shared.words, |current| {
         let header = shared.header(current.slot())?;
-        let copied = (header.length.min(room) <= most).then(|| copy(current, &header));
-        Some((copied, header))
+        if header.is_empty() {
+            return Some(Ok(Copied::Nothing));
+        }
+        Some(shared.is_expired(&header).map(|expired| match header.length.min(room) {
+            _ if expired => Copied::Nothing,
+            length if length > most => Copied::TooLong,
+            _ => Copied::Value(copy(current, &header)),
+        }))
     });
     match copied {
-        Ok((_, Some((copied, header)))) => {
-            if header.is_empty() || shared.is_expired(&header)? {
-                Ok(Copied::Nothing)
-            } else {
-                Ok(copied.map_or(Copied::TooLong, Copied::Value))
-            }
-        }
+        Ok((_, Some(copied))) => copied,
         Ok((_, None)) => Err(shared.corrupt(BAD_LENGTH)),
         Err(missed) => shared.missed(missed).map(|()| Copied::Nothing),
     }
@@ -198,8 +199,8 @@ impl Reader {
     }
 
     /// Copies the newest value's first bytes into `to`, as many as there is room for, and gives the value's length;
-    /// `None` where there is no value. Takes no memory; else as [`read`](Self::read). After an error `to` may hold
-    /// anything.
+    /// `None` where there is no value. Takes no memory; else as [`read`](Self::read). Beyond the value, and after an error,
+    /// `to` may hold anything.
     ///
     /// # Errors
     ///

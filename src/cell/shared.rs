@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 
 use super::Durability;
 use super::layout::{
-    BLOCK, DURABLE_AT, Field, HEAD, Layout, MAGIC, MARKED_AT, PRESENCE_LOCK, SHRUNK_AT, SLOT_HEADERS_AT,
-    SLOTS_AT, TOUCHED_AT, WRITER_LOCK, WRITING_AT, entry_lock,
+    BLOCK, DURABLE_AT, Field, HEAD, HEADERS_END, Layout, MAGIC, MARKED_AT, PRESENCE_LOCK, SHRUNK_AT,
+    SLOT_HEADERS_AT, SLOTS_AT, TOUCHED_AT, WRITER_LOCK, WRITING_AT, entry_lock,
 };
 use super::protocol::{self, Current, MAX_VERSION, Memory, Missed};
 use super::sync::{AtomicU64, Ordering, fence};
@@ -75,8 +75,8 @@ impl Shared {
         durability: Durability,
         secret: bool,
     ) -> Self {
-        // SAFETY: the layout was checked against the map, of which this is a view from its start; it lives as long as
-        // the result, whose copies go before it.
+        // SAFETY: the layout was checked against the map, of which this is a view from its start, which lives as long as
+        // the result; whoever keeps a copy of the words keeps that too.
         let words = unsafe { Words::new(view.as_ptr(), layout, view.can_write()) };
         let ready = (0..layout.slots).map(|_| AtomicUsize::new(0)).collect();
         Self { map, view, words, durability, secret, idle: Mutex::default(), ready, sure: AtomicU64::new(0) }
@@ -498,8 +498,8 @@ impl Shared {
         steps::flushed(Flushed::Bytes { at, len, wait: false });
     }
 
-    /// Has a filled slot reach the disk, as far as the durability asks for it. For cells on files. Its version goes with it, so that
-    /// after a loss of power the slot speaks for itself, whatever `current` says on the disk.
+    /// Has a filled slot of a cell on a file reach the disk, as far as the durability asks for it. Its version goes with
+    /// it, so that after a loss of power the slot speaks for itself, whatever `current` says on the disk.
     pub(super) fn flush_slot(&self, slot: usize, version: u64, total: usize) -> Result<()> {
         let at = self.layout.slot_at(slot);
         match self.durability {
@@ -525,7 +525,8 @@ impl Shared {
         self.flush(SLOT_HEADERS_AT, SLOTS_AT - SLOT_HEADERS_AT)
     }
 
-    /// Has what publishing changed reach the disk, as far as the durability asks for it. For cells on files. The slot did already.
+    /// Has what publishing changed in a cell on a file reach the disk, as far as the durability asks for it. The slot did
+    /// already.
     pub(super) fn flush_current(&self, published: Current) -> Result<()> {
         match self.durability {
             Durability::None => Ok(()),
@@ -829,11 +830,11 @@ impl Shared {
         self.half(MARKED_AT).store(1, Ordering::Relaxed);
     }
 
-    /// Bytes that have memory: what comes before the slots, and the slots' extents.
+    /// Bytes that have memory: what comes before the slots, but for a page that is not used, and the slots' extents.
     pub(super) fn reserved(&self) -> u64 {
         (0..self.layout.slots)
             .map(|slot| self.field(slot, Field::Extent).load(Ordering::Relaxed).min(self.layout.slot_size))
-            .fold(SLOTS_AT as u64, u64::saturating_add)
+            .fold(HEADERS_END as u64, u64::saturating_add)
     }
 }
 

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::Meta;
 use super::layout::{
-    CLAIMED_AT, CURRENT_AT, DURABLE_AT, Field, Layout, MARKED_AT, SLEEP_WORD_AT, SLEEPERS_AT, SLOTS_AT,
+    CLAIMED_AT, CURRENT_AT, DURABLE_AT, Field, HEADERS_END, Layout, MARKED_AT, SLEEP_WORD_AT, SLEEPERS_AT,
     TOUCHED_AT, TYPE_NAME_MAX,
 };
 use super::protocol::{self, Current, Memory};
@@ -134,11 +134,11 @@ impl Words {
         self.first.wrapping_add(offset)
     }
 
-    /// A word before the slots.
+    /// A word before the slots' headers end.
     #[inline]
     pub(super) fn word(&self, offset: usize) -> &AtomicU64 {
-        debug_assert!(offset + 8 <= SLOTS_AT && offset.is_multiple_of(8));
-        // SAFETY: all words lie before the slots, and a map of a checked layout is larger than that; it is
+        debug_assert!(offset + 8 <= HEADERS_END && offset.is_multiple_of(8));
+        // SAFETY: all words lie before the headers' end, and a map of a checked layout is larger than that; it is
         // mapped page-aligned as long as `self` is used, by the word of who made it, and the offsets are multiples
         // of 8. Such words are only ever accessed atomically.
         unsafe { &*self.at(offset).cast::<AtomicU64>() }
@@ -146,7 +146,7 @@ impl Words {
 
     #[inline]
     pub(super) fn half(&self, offset: usize) -> &AtomicU32 {
-        debug_assert!(offset + 4 <= SLOTS_AT && offset.is_multiple_of(4));
+        debug_assert!(offset + 4 <= HEADERS_END && offset.is_multiple_of(4));
         // SAFETY: as for `word`, with multiples of 4.
         unsafe { &*self.at(offset).cast::<AtomicU32>() }
     }

@@ -282,6 +282,8 @@ impl SlotBuffer<'_> {
     /// that was overtaken may still be loading from this slot.
     pub unsafe fn as_mut_slice(&mut self) -> &mut [u8] {
         self.at = self.length;
+        // What was put before must not come after what the caller has others see.
+        self.end_past_caches();
         // SAFETY: the slot lies in the view and has memory for `length` bytes; by the caller's word nobody
         // else uses it, and `self` is borrowed mutably as long as the slice.
         unsafe { std::slice::from_raw_parts_mut(self.shared.slot_ptr(self.slot), self.length) }
@@ -290,6 +292,12 @@ impl SlotBuffer<'_> {
     /// Whether the value is one that goes past the caches.
     fn is_long(&self) -> bool {
         self.length >= bytes::PAST_CACHES
+    }
+
+    fn end_past_caches(&self) {
+        if self.is_long() {
+            bytes::end_past_caches();
+        }
     }
 
     fn put(&mut self, bytes: &[u8]) {
@@ -312,9 +320,7 @@ impl SlotBuffer<'_> {
 
 impl Drop for SlotBuffer<'_> {
     fn drop(&mut self) {
-        if self.is_long() {
-            bytes::end_past_caches();
-        }
+        self.end_past_caches();
     }
 }
 

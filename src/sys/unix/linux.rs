@@ -217,7 +217,8 @@ pub(crate) fn coarse_time() -> u64 {
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
 
-/// The names of regular files in a directory that are text and `wanted`. The description of `directory` is one
+/// The names of regular files in a directory that are text and `wanted`, which is asked for each name, of whatever kind
+/// of file. The description of `directory` is one
 /// that nobody has read from.
 pub(super) fn file_names(
     directory: &File,

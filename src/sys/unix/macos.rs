@@ -190,7 +190,8 @@ pub(crate) fn coarse_time() -> u64 {
     crate::sys::nanoseconds(SystemTime::now())
 }
 
-/// The names of regular files in a directory that are text and `wanted`.
+/// The names of regular files in a directory that are text and `wanted`, which is asked for each name, of whatever kind
+/// of file.
 pub(super) fn file_names(
     directory: &File,
     mut wanted: impl FnMut(&str) -> bool,

@@ -9,11 +9,12 @@
 //! 3. The last one to close deletes the file. A holder that was killed leaves it to the next operation.
 //! 4. (Added) A file is filled under a name of its own and moved to the map's name whole, so a creator that
 //!    dies leaves no half-made map, even if a forked child keeps its lock alive.
-//! 5. (Added) After locking a directory, its path must still lead to it; after opening a file, the name must
-//!    still lead to it.
+//! 5. (Added) After locking a directory, its path must still lead to it; the file that carries the lock of a holder
+//!    must be the one that was looked at.
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -330,7 +331,7 @@ impl Drop for OwnName<'_> {
     }
 }
 
-/// A file that is being made. The name goes before the life lock does.
+/// A file that is being made. Without the directory's lock, the name goes before the life lock does.
 struct NewFile<'a> {
     own_name: OwnName<'a>,
     file: File,
@@ -398,17 +399,20 @@ impl<'a> NewFile<'a> {
         })
     }
 
-    /// Moves the filled file to the map's name, which is absent. Under the directory's lock.
-    fn give_name(self, asked: &Asked<'_>, data: &DataPlace) -> Result<Opened> {
+    /// Moves the filled file to the map's name. `None`: something is there. Under the directory's lock.
+    fn give_name(self, asked: &Asked<'_>, data: &DataPlace) -> Result<Option<Opened>> {
         let Self { mut own_name, file, lock_file, id } = self;
         let dir = own_name.dir;
-        rustix::fs::renameat(dir.file(), &own_name.name, dir.file(), &asked.file_name).map_err(|e| {
-            let subject = asked.subject();
-            Error::Io {
-                doing: format!("give its name to {subject} in '{}'", dir.path().display()),
-                source: e.into(),
+        match dirs::rename_new(dir.file().as_fd(), own_name.name.as_str(), asked.file_name.as_str()) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Ok(None),
+            Err(e) => {
+                return Err(Error::Io {
+                    doing: format!("give its name to {} in '{}'", asked.subject(), dir.path().display()),
+                    source: e.into(),
+                });
             }
-        })?;
+        }
         own_name.given_up = true;
         let hold = NameHold::new(dir, asked, lock_file, id);
         let data_offset = match data {
@@ -417,7 +421,7 @@ impl<'a> NewFile<'a> {
         };
         let section = Section { file, data_offset, hold: Some(hold), locks: RangeLocks::default() };
         let Request { capacity, access, .. } = asked.request;
-        Ok(Opened { section, capacity, protection: access, created: true })
+        Ok(Some(Opened { section, capacity, protection: access, created: true }))
     }
 }
 
@@ -441,6 +445,9 @@ fn join_or_make(asked: &Asked<'_>, data: &DataPlace) -> Result<Opened> {
         DataPlace::Here { .. } => request.delay_allocate_pages || request.capacity <= QUICK,
         DataPlace::File { .. } => true,
     };
+    // A listing may lack a name that is there, on some file systems. Who opens asks for the name itself, and so does
+    // who was not given it.
+    let mut ask = *disposition == Disposition::OpenExisting;
     loop {
         let Some(dir) = ScopeDir::open(scope, place.directory, *disposition != Disposition::OpenExisting)?
         else {
@@ -448,7 +455,7 @@ fn join_or_make(asked: &Asked<'_>, data: &DataPlace) -> Result<Opened> {
         };
         let Some(mut lock) = dir.lock()? else { continue };
         let is_there = sweep(&dir, Some(&asked.file_name), &mut Vec::new());
-        if let Some(joined) = settle(&dir, asked, is_there)? {
+        if let Some(joined) = settle(&dir, asked, is_there || ask)? {
             return Ok(joined);
         }
         let new = NewFile::create(&dir, asked)?;
@@ -466,9 +473,11 @@ fn join_or_make(asked: &Asked<'_>, data: &DataPlace) -> Result<Opened> {
                 return Ok(joined);
             }
         }
-        let made = new.give_name(asked, data);
-        drop(lock);
-        return made;
+        if let Some(made) = new.give_name(asked, data)? {
+            drop(lock);
+            return Ok(made);
+        }
+        ask = true;
     }
 }
 
@@ -499,9 +508,10 @@ pub(super) fn link(place: Place<'_>, file: &File, request: Request) -> Result<Na
 
 /// Deletes leftovers of this user (for root in the global scope: of all users) and adds their names to `removed`. Under the
 /// directory's lock. What can't be looked at is left alone, and so is the file `other`, which is looked up anyway.
-/// Gives whether `other` may be there.
+/// Gives whether `other` was listed, as a file of whatever kind.
 fn sweep(dir: &ScopeDir, other: Option<&str>, removed: &mut Vec<String>) -> bool {
     let mut is_other_there = false;
+    // Asked before the kind is looked at: `other` may be no regular file.
     let listed = os::file_names(dir.file(), |name| {
         let is_other = other == Some(name);
         is_other_there |= is_other;

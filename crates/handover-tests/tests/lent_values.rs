@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use handover::{CellOptions, ErrorKind, MapperOptions, MemoryMapper, Rights};
+use handover::{CellOptions, ErrorKind, MapperOptions, MemoryMapper, Meta, Rights};
 use handover_tests::{OwnDir, names_in, own_dir};
 
 fn mapper(directory: &OwnDir) -> MemoryMapper<String> {
@@ -87,5 +87,22 @@ fn a_value_is_copied_to_the_callers_buffer_as_far_as_there_is_room() {
     cell.try_writer().unwrap().unwrap().clear().unwrap();
     for reader in &mut readers {
         assert_eq!(reader.copy_into(&mut [0; 10]).unwrap(), None);
+    }
+}
+
+#[test]
+fn bytes_that_nobody_may_read_any_more_are_not_copied() {
+    let directory = own_dir();
+    let cell = CellOptions::new().create_named("cell", 1 << 20, &names_in(&directory)).unwrap();
+    let read_only = names_in(&directory).rights(Rights::READ).open_existing("cell").unwrap();
+    let read_only = CellOptions::new().open(read_only).unwrap();
+    for length in [8, 1 << 20] {
+        let expired = Meta { expires: 1, ..Meta::default() };
+        cell.try_writer().unwrap().unwrap().publish_as(&expired, &vec![7; length]).unwrap();
+        for mut reader in [cell.reader(), read_only.reader()] {
+            let mut to = vec![0; length];
+            assert_eq!(reader.copy_into(&mut to).unwrap(), None);
+            assert!(to.iter().all(|byte| *byte == 0), "{length} bytes were copied");
+        }
     }
 }

@@ -25,6 +25,7 @@ impl Growing {
     /// Room for a token; longer values have it grow.
     const FIRST: usize = 1024;
 
+    #[cfg(any(feature = "rkyv", test))]
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

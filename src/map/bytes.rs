@@ -183,32 +183,36 @@ unsafe fn store_byte(at: *mut u8, byte: u8) {
     atomic.store(byte, Relaxed);
 }
 
-/// Copies by instructions of 32 bytes.
+/// Copies by instructions of 32 and 64 bytes.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod wide {
     use std::arch::{asm, is_x86_feature_detected};
 
     /// What one turn of the loops copies.
     const TURN: usize = 128;
+    /// Lengths that gain from the widest instructions. Longer ones wait for the caches, and lines that such an access
+    /// straddles cost more than they save.
+    const WIDEST: std::ops::RangeInclusive<usize> = 256..=4096;
     /// What non-temporal stores need, and whole cache lines like.
     pub(super) const ALIGNMENT: usize = 64;
 
-    /// Copies `count` bytes, a multiple of [`TURN`] and not 0, with `store` for each 32 of them.
+    /// Copies `count` bytes, a multiple of four times `$width` and not 0: by registers `$wide` of so many bytes, loaded by
+    /// `$load` and stored by `$store`.
     macro_rules! copy_turns {
-        ($from:ident, $to:ident, $count:ident, $store:literal) => {
+        ($from:ident, $to:ident, $count:ident, $width:literal, $wide:literal, $load:literal, $store:literal) => {
             asm!(
                 "2:",
-                "vmovdqu ymm0, [{from}]",
-                "vmovdqu ymm1, [{from} + 32]",
-                "vmovdqu ymm2, [{from} + 64]",
-                "vmovdqu ymm3, [{from} + 96]",
-                concat!($store, " [{to}], ymm0"),
-                concat!($store, " [{to} + 32], ymm1"),
-                concat!($store, " [{to} + 64], ymm2"),
-                concat!($store, " [{to} + 96], ymm3"),
-                "add {from}, 128",
-                "add {to}, 128",
-                "sub {rest}, 128",
+                concat!($load, " ", $wide, "0, [{from}]"),
+                concat!($load, " ", $wide, "1, [{from} + ", $width, "]"),
+                concat!($load, " ", $wide, "2, [{from} + 2 * ", $width, "]"),
+                concat!($load, " ", $wide, "3, [{from} + 3 * ", $width, "]"),
+                concat!($store, " [{to}], ", $wide, "0"),
+                concat!($store, " [{to} + ", $width, "], ", $wide, "1"),
+                concat!($store, " [{to} + 2 * ", $width, "], ", $wide, "2"),
+                concat!($store, " [{to} + 3 * ", $width, "], ", $wide, "3"),
+                concat!("add {from}, 4 * ", $width),
+                concat!("add {to}, 4 * ", $width),
+                concat!("sub {rest}, 4 * ", $width),
                 "jnz 2b",
                 "vzeroupper",
                 from = inout(reg) $from => _,
@@ -234,14 +238,26 @@ mod wide {
         if len < TURN || !is_x86_feature_detected!("avx") {
             return false;
         }
-        let (count, last) = (len / TURN * TURN, len - TURN);
-        // SAFETY: reads and writes `count` bytes, more than none, of the two ranges; the processor has AVX.
-        unsafe { copy_turns!(from, to, count, "vmovdqu") };
-        if count < len {
-            // One more, which ends where they end. Some bytes are copied again.
-            let (from, to, count) = (from.wrapping_add(last), to.wrapping_add(last), TURN);
-            // SAFETY: the last bytes of the two ranges, which have as many.
-            unsafe { copy_turns!(from, to, count, "vmovdqu") };
+        /// Whole turns, and one more which ends where the ranges end: some bytes are copied again.
+        macro_rules! copy_all {
+            ($width:literal, $wide:literal, $load:literal) => {{
+                let turn: usize = 4 * $width;
+                let (count, last) = (len / turn * turn, len - turn);
+                let (end, to_end) = (from.wrapping_add(last), to.wrapping_add(last));
+                // SAFETY: reads and writes `count` bytes, more than none, of the two ranges; the processor can do that.
+                unsafe { copy_turns!(from, to, count, $width, $wide, $load, $load) };
+                if count < len {
+                    // SAFETY: as above, the last bytes of the two ranges, which have as many.
+                    unsafe { copy_turns!(end, to_end, turn, $width, $wide, $load, $load) };
+                }
+            }};
+        }
+        // The second: such processors don't get slower when they do that. (glibc goes by this too.)
+        if WIDEST.contains(&len) && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avxvnni")
+        {
+            copy_all!(64, "zmm", "vmovdqu64");
+        } else {
+            copy_all!(32, "ymm", "vmovdqu");
         }
         true
     }
@@ -259,7 +275,7 @@ mod wide {
         }
         let count = len / TURN * TURN;
         // SAFETY: as in `copy`, and `to` is aligned as these stores need.
-        unsafe { copy_turns!(from, to, count, "vmovntdq") };
+        unsafe { copy_turns!(from, to, count, 32, "ymm", "vmovdqu", "vmovntdq") };
         count
     }
 
@@ -307,7 +323,8 @@ mod tests {
         let mut room = vec![0u64; source.len() / 8 + 16];
         let base = room.as_mut_ptr().cast::<u8>();
         for start in [0, 1, 31, 32] {
-            for len in (0..300).chain([4096, (4 << 20) - 1, 4 << 20, (4 << 20) + 131]) {
+            for len in (0..600).chain([1000, 1024, 4095, 4096, 4097, (4 << 20) - 1, 4 << 20, (4 << 20) + 131])
+            {
                 // SAFETY: the room is longer than 33 + len bytes, and nobody else uses it.
                 unsafe { store(base.wrapping_add(start), &source[..len]) };
                 let mut back = vec![0; len];

@@ -61,9 +61,15 @@ impl Run<'_> {
     }
 
     /// Tells one more figure with a target: of a loop that shows what the target leaves out.
-    fn beside(&self, target: Option<Target>, called: &str, subject: &str, figure: &str) -> Option<Target> {
+    fn beside(
+        &self,
+        target: Option<Target>,
+        called: &str,
+        (subject, payload): (&str, &str),
+        figure: &str,
+    ) -> Option<Target> {
         let mut target = target?;
-        if let Some(median) = self.median(subject, "S", figure) {
+        if let Some(median) = self.median(subject, payload, figure) {
             target.measured = format!("{}; {called} {}", target.measured, shown(median));
         }
         Some(target)
@@ -135,16 +141,16 @@ pub(crate) fn all(figures: &[Figure], no_system_call: Option<bool>, processors: 
     let row = Row { what, target: "≤ mmap-sync (typed)" };
     // mmap-sync checks nothing here either.
     let typed = run.ratio(&row, "S", (UNCHECKED, read), (SYNC_TYPED, read), 1.0);
-    let typed = run.beside(typed, "checked", RKYV, read);
-    targets.push(run.beside(typed, "bare rkyv 0.8", "rkyv in private memory", read));
+    let typed = run.beside(typed, "checked", (RKYV, "S"), read);
+    targets.push(run.beside(typed, "bare rkyv 0.8", ("rkyv in private memory", "S"), read));
 
     let what = "publish S, raw bytes, with a lease, nobody asleep";
     let publish = "publish";
     let row = Row { what, target: "≤ 1.3 × bare flip" };
     // A reader is there that holds an old version.
     let published = run.ratio(&row, "S", (OWN, publish), ("flip", publish), 1.3);
-    let published = run.beside(published, "without any reader", OWN, "publish_unread");
-    targets.push(run.beside(published, "bare flip + header", "flip + header", publish));
+    let published = run.beside(published, "without any reader", (OWN, "S"), "publish_unread");
+    targets.push(run.beside(published, "bare flip + header", ("flip + header", "S"), publish));
     if let Some(none) = no_system_call {
         let row = Row { what, target: "no system call" };
         let (calls, told) = if none { (0.0, "no system call") } else { (1.0, "a system call") };
@@ -165,7 +171,9 @@ pub(crate) fn all(figures: &[Figure], no_system_call: Option<bool>, processors: 
         what: "publish L built in place",
         target: "≤ 0.6 × publish by copy when the producer fills it anyway",
     };
-    targets.push(run.ratio(&row, "L", (OWN, "publish_in_place"), (OWN, "publish_filled"), 0.6));
+    let built = run.ratio(&row, "L", (OWN, "publish_in_place"), (OWN, "publish_filled"), 0.6);
+    let built = run.beside(built, "bare memcpy, filled", ("memcpy", "L"), "publish_filled");
+    targets.push(run.beside(built, "bare, in place", ("memcpy", "L"), "publish_in_place"));
 
     let row = Row { what: "hand-over S, reader spins", target: "≤ 1.15 × bare flip + pin" };
     let spinning = "handover_spinning";
@@ -174,7 +182,7 @@ pub(crate) fn all(figures: &[Figure], no_system_call: Option<bool>, processors: 
     let row = Row { what: "hand-over S, reader asleep", target: "≤ 1.1 × bare futex in the same run" };
     let asleep = "handover_asleep";
     let woken = run.ratio(&row, "S", (OWN, asleep), ("futex", asleep), 1.1);
-    targets.push(run.beside(woken, "bare flip + pin + futex", "flip + pin", asleep));
+    targets.push(run.beside(woken, "bare flip + pin + futex", ("flip + pin", "S"), asleep));
 
     let row = Row {
         what: "one-shot `set` without a lease, S",
@@ -185,10 +193,20 @@ pub(crate) fn all(figures: &[Figure], no_system_call: Option<bool>, processors: 
 
     let row = Row { what: "opening a name", target: "≤ 1.5 × the open + mmap + locks it needs" };
     let named = run.ratio(&row, "S", (OWN, "open"), ("system calls", "open"), 1.5);
-    targets.push(run.beside(named, "with the calls of its promises", "system calls + promises", "open"));
+    targets.push(run.beside(
+        named,
+        "with the calls of its promises",
+        ("system calls + promises", "S"),
+        "open",
+    ));
     let row = Row { what: "opening a name", target: "`create` likewise" };
     let named = run.ratio(&row, "S", (OWN, "create"), ("system calls", "create"), 1.5);
-    targets.push(run.beside(named, "with the calls of its promises", "system calls + promises", "create"));
+    targets.push(run.beside(
+        named,
+        "with the calls of its promises",
+        ("system calls + promises", "S"),
+        "create",
+    ));
 
     // Times for a read over all readers together: a rate of eight is the inverse.
     if let (Some(one), Some(eight)) = (run.median(OWN, "S", "readers_1"), run.median(OWN, "S", "readers_8")) {

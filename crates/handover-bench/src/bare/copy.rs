@@ -1,7 +1,7 @@
 //! Copying alone: into shared memory and out of it, always the same place, and nobody is told.
 
 use super::{Copy, VERSION, copier};
-use crate::payload::{Bytes, check_bytes, number_of};
+use crate::payload::{self, Bytes, check_bytes, number_of};
 use crate::place::SharedMemory;
 use crate::record::Kind;
 use crate::subject::{Consumer, Measure, Outcome, Place, Producer, Subject};
@@ -29,6 +29,19 @@ impl Producer for Side {
         let to = self.memory.bytes(0, from.len());
         // SAFETY: `to` has room for as many bytes, and nobody reads while this is measured.
         unsafe { (self.copy)(to.cast(), from.as_ptr().cast(), from.len()) };
+    }
+
+    fn publish_filled(&mut self, number: u64) {
+        payload::fill(&mut self.own, number);
+        let to = self.memory.bytes(0, self.size);
+        // SAFETY: as above.
+        unsafe { (self.copy)(to.cast(), self.own.as_ptr().cast(), self.size) };
+    }
+
+    fn publish_in_place(&mut self, number: u64) {
+        let to = self.memory.bytes(0, self.size);
+        // SAFETY: `to` has room for as many bytes, and nobody else uses them while this is measured.
+        payload::fill(unsafe { std::slice::from_raw_parts_mut(to, self.size) }, number);
     }
 }
 
@@ -63,8 +76,10 @@ impl Subject for Memcpy {
             .to_owned()
     }
 
-    fn measures(_size: usize) -> &'static [Measure] {
-        &[Measure::Publish, Measure::ReadOwned]
+    fn measures(size: usize) -> &'static [Measure] {
+        const ALL: &[Measure] =
+            &[Measure::Publish, Measure::ReadOwned, Measure::PublishFilled, Measure::PublishInPlace];
+        if size > (64 << 10) { ALL } else { &ALL[..2] }
     }
 
     fn series(_size: usize) -> &'static [Measure] {

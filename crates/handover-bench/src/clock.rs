@@ -68,6 +68,10 @@ pub(crate) struct Budget {
 /// How long samples that count are waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Which large values a processor's caches keep settles after so many, or it takes too long to wait for that.
+const SETTLED: u64 = 32;
+const SETTLE_TIME: Duration = Duration::from_millis(64);
+
 /// Samples that a figure has at least, however long they take.
 const LEAST: usize = 5;
 
@@ -115,11 +119,16 @@ impl Clock {
         let warm = Instant::now();
         let mut count = 1;
         let mut took = self.batch_of(&mut operation, count);
-        while warm.elapsed() < budget.time / 5 || took < BATCH {
+        let mut done = count;
+        while warm.elapsed() < budget.time / 5
+            || took < BATCH
+            || (done < SETTLED && warm.elapsed() < SETTLE_TIME)
+        {
             if took < BATCH {
                 count *= 2;
             }
             took = self.batch_of(&mut operation, count);
+            done += count;
         }
         let start = Instant::now();
         let mut samples = Vec::new();

@@ -50,6 +50,8 @@ pub(crate) enum Measure {
     PublishFilled,
     /// The producer fills the place where readers find it.
     PublishInPlace,
+    /// The producer writes it to that place piece by piece.
+    PublishInPieces,
     SetOneShot,
     ReadOwned,
     ReadZeroCopy,
@@ -76,6 +78,7 @@ impl Measure {
             Self::PublishUnread => "publish_unread",
             Self::PublishFilled => "publish_filled",
             Self::PublishInPlace => "publish_in_place",
+            Self::PublishInPieces => "publish_in_pieces",
             Self::SetOneShot => "set_one_shot",
             Self::ReadOwned => "read_owned",
             Self::ReadZeroCopy => "read_zero_copy",
@@ -104,6 +107,11 @@ pub(crate) trait Producer {
 
     /// Publishes what is built where readers will find it.
     fn publish_in_place(&mut self, _number: u64) {
+        unimplemented!("not measured for this subject")
+    }
+
+    /// Publishes what is built piece by piece where readers will find it.
+    fn publish_in_pieces(&mut self, _number: u64) {
         unimplemented!("not measured for this subject")
     }
 

@@ -172,6 +172,7 @@ pub(crate) fn all(figures: &[Figure], no_system_call: Option<bool>, processors: 
         target: "≤ 0.6 × publish by copy when the producer fills it anyway",
     };
     let built = run.ratio(&row, "L", (OWN, "publish_in_place"), (OWN, "publish_filled"), 0.6);
+    let built = run.beside(built, "in pieces", (OWN, "L"), "publish_in_pieces");
     let built = run.beside(built, "bare memcpy, filled", ("memcpy", "L"), "publish_filled");
     targets.push(run.beside(built, "bare, in place", ("memcpy", "L"), "publish_in_place"));
 

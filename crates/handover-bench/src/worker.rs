@@ -225,6 +225,9 @@ impl Side {
             Measure::PublishInPlace => samples(
                 self.alone(0, || self.clock.repeat(self.budget, || producer.publish_in_place(next())))?,
             ),
+            Measure::PublishInPieces => samples(
+                self.alone(0, || self.clock.repeat(self.budget, || producer.publish_in_pieces(next())))?,
+            ),
             Measure::SetOneShot => {
                 let mut set = S::one_shot(&self.place, self.size)?;
                 samples(self.alone(0, || repeated(&mut || set(next())))?)
@@ -391,6 +394,7 @@ impl Side {
             | Measure::PublishUnread
             | Measure::PublishFilled
             | Measure::PublishInPlace
+            | Measure::PublishInPieces
             | Measure::SetOneShot
             | Measure::Open
             | Measure::Create

@@ -60,6 +60,11 @@ const FIGURES: &[(&str, &str, &str)] = &[
         "Publish what is built in place",
         "The producer fills the memory that readers will see.",
     ),
+    (
+        "publish_in_pieces",
+        "Publish what is built in pieces",
+        "The producer builds 16 KiB at a time, which go past the caches to the memory that readers will see.",
+    ),
     ("set_one_shot", "Publish without a lease", "One call that keeps nothing for the next."),
     (
         "read_owned",

@@ -35,7 +35,7 @@ pub(crate) fn room_for(len: usize, subject: &Subject) -> Result<Zeroizing<Vec<u8
 /// this process must be atomic.
 pub(crate) unsafe fn load(from: *const u8, to: &mut [u8]) {
     // SAFETY: both ranges are `to.len()` bytes long, and the caller vouches for the shared one.
-    if unsafe { wide::copy(from, to.as_mut_ptr(), to.len()) } {
+    if unsafe { wide::copy::<true>(from, to.as_mut_ptr(), to.len()) } {
         return;
     }
     // Bytes up to the first whole word of the shared side.
@@ -74,7 +74,8 @@ pub(crate) unsafe fn store(to: *mut u8, from: &[u8]) {
         return end_past_caches();
     }
     // SAFETY: both ranges are `from.len()` bytes long, and the caller vouches for the shared one.
-    if !unsafe { wide::copy(from.as_ptr(), to, from.len()) } {
+    // A slot is aligned.
+    if !unsafe { wide::copy::<false>(from.as_ptr(), to, from.len()) } {
         // SAFETY: what the caller vouches for.
         unsafe { store_words(to, from) }
     }
@@ -228,27 +229,40 @@ mod wide {
         };
     }
 
-    /// Copies `len` bytes, unless they are few or the processor can't, and says whether it did.
+    /// Copies `len` bytes, unless they are few or the processor can't, and says whether it did. With `ALIGN` most stores
+    /// are aligned, also where `to` is not.
     ///
     /// # Safety
     ///
     /// Both ranges must be valid for `len` bytes and must not overlap; accesses by others only to the shared one.
     #[inline]
-    pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> bool {
+    pub(super) unsafe fn copy<const ALIGN: bool>(from: *const u8, to: *mut u8, len: usize) -> bool {
         if len < TURN || !is_x86_feature_detected!("avx") {
             return false;
         }
-        /// Whole turns, and one more which ends where the ranges end: some bytes are copied again.
+        /// One turn at the start, whole turns to where stores are aligned, and one which ends where the ranges end: some
+        /// bytes are copied again.
         macro_rules! copy_all {
             ($width:literal, $wide:literal, $load:literal) => {{
                 let turn: usize = 4 * $width;
-                let (count, last) = (len / turn * turn, len - turn);
-                let (end, to_end) = (from.wrapping_add(last), to.wrapping_add(last));
-                // SAFETY: reads and writes `count` bytes, more than none, of the two ranges; the processor can do that.
-                unsafe { copy_turns!(from, to, count, $width, $wide, $load, $load) };
-                if count < len {
-                    // SAFETY: as above, the last bytes of the two ranges, which have as many.
-                    unsafe { copy_turns!(end, to_end, turn, $width, $wide, $load, $load) };
+                let mut done = if ALIGN { to.align_offset($width) } else { 0 };
+                if done > 0 {
+                    let (first, to_first) = (from, to);
+                    // SAFETY: reads and writes the first bytes of the two ranges, which have as many; the processor can
+                    // do that.
+                    unsafe { copy_turns!(first, to_first, turn, $width, $wide, $load, $load) };
+                }
+                let count = (len - done) / turn * turn;
+                if count > 0 {
+                    let (middle, to_middle) = (from.wrapping_add(done), to.wrapping_add(done));
+                    // SAFETY: as above, `count` bytes, more than none, of what is left of them.
+                    unsafe { copy_turns!(middle, to_middle, count, $width, $wide, $load, $load) };
+                    done += count;
+                }
+                if done < len {
+                    let (last, to_last) = (from.wrapping_add(len - turn), to.wrapping_add(len - turn));
+                    // SAFETY: as above, the last bytes.
+                    unsafe { copy_turns!(last, to_last, turn, $width, $wide, $load, $load) };
                 }
             }};
         }
@@ -295,7 +309,7 @@ mod wide {
     /// # Safety
     ///
     /// None is needed.
-    pub(super) unsafe fn copy(_from: *const u8, _to: *mut u8, _len: usize) -> bool {
+    pub(super) unsafe fn copy<const ALIGN: bool>(_from: *const u8, _to: *mut u8, _len: usize) -> bool {
         false
     }
 

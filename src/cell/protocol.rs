@@ -33,8 +33,6 @@ pub(super) trait Memory {
     fn claimed(&self) -> &AtomicU32;
     fn pin(&self, entry: usize) -> &AtomicU64;
     fn version(&self, slot: usize) -> &AtomicU64;
-    /// Told that a slot's words and bytes are about to be read: a fence is better not followed by a wait for them.
-    fn expect_reads(&self, _slot: usize) {}
     /// Wakes all who sleep on the low half of `current`.
     fn wake(&self);
     /// Whether a slot that is not current must stay as it is all the same.
@@ -113,7 +111,6 @@ pub(super) fn pin(memory: &impl Memory, entry: usize) -> Result<Current, Missed>
                 break;
             }
         };
-        memory.expect_reads(current.slot());
         steps::reach(Step::ReaderBeforePin);
         // Release: reads of the slot pinned before come before it is let go.
         pin.store(current.slot() as u64 + 1, Ordering::Release);

@@ -98,12 +98,6 @@ impl Memory for Words {
         self.field(slot, Field::Version)
     }
 
-    #[inline]
-    fn expect_reads(&self, slot: usize) {
-        bytes::prefetch(self.at(Layout::field_at(slot, Field::Version)));
-        bytes::prefetch(self.slot_ptr(slot));
-    }
-
     fn wake(&self) {
         sys::wake_all(self.sleep_word());
     }

@@ -153,19 +153,6 @@ pub(crate) unsafe fn zero(to: *mut u8, len: usize) {
     }
 }
 
-/// Has the processor fetch the cache line at `at`, which need not be valid, where it can be told to.
-#[inline]
-pub(crate) fn prefetch(at: *const u8) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: every x86-64 has the instruction, which accesses nothing as far as the program can tell.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = at;
-}
-
 /// # Safety
 ///
 /// `at` must be valid for reads, with atomic accesses only.

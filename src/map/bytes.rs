@@ -216,6 +216,20 @@ mod wide {
         };
     }
 
+    /// Copies `$width` bytes.
+    macro_rules! copy_one {
+        ($from:ident, $to:ident, $wide:literal, $move:literal) => {
+            asm!(
+                concat!($move, " ", $wide, "0, [{from}]"),
+                concat!($move, " [{to}], ", $wide, "0"),
+                from = in(reg) $from,
+                to = in(reg) $to,
+                out("ymm0") _,
+                options(nostack, preserves_flags),
+            )
+        };
+    }
+
     /// Copies `len` bytes, unless they are few or the processor can't, and says whether it did. With `ALIGN` most stores
     /// are aligned, also where `to` is not.
     ///
@@ -227,17 +241,16 @@ mod wide {
         if len < TURN || !is_x86_feature_detected!("avx") {
             return false;
         }
-        /// One turn at the start, whole turns to where stores are aligned, and one which ends where the ranges end: some
+        /// The first bytes, whole turns to where stores are aligned, and one which ends where the ranges end: some
         /// bytes are copied again.
         macro_rules! copy_all {
             ($width:literal, $wide:literal, $load:literal) => {{
                 let turn: usize = 4 * $width;
                 let mut done = if ALIGN { to.align_offset($width) } else { 0 };
                 if done > 0 {
-                    let (first, to_first) = (from, to);
                     // SAFETY: reads and writes the first bytes of the two ranges, which have as many; the processor can
-                    // do that.
-                    unsafe { copy_turns!(first, to_first, turn, $width, $wide, $load, $load) };
+                    // do that. Turns follow, which leave no upper halves.
+                    unsafe { copy_one!(from, to, $wide, $load) };
                 }
                 let count = (len - done) / turn * turn;
                 if count > 0 {

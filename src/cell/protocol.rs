@@ -170,6 +170,12 @@ pub(super) fn copy_once<R>(
     stands.then_some(copied)
 }
 
+/// How many entries may hold a pin. The word is shared: it may say more than there are.
+#[inline]
+pub(super) fn claimed(memory: &impl Memory) -> usize {
+    (memory.claimed().load(Ordering::Relaxed) as usize).min(memory.entries())
+}
+
 /// Whether an entry pins `slot`.
 #[inline]
 pub(super) fn is_pinned(memory: &impl Memory, slot: usize) -> bool {
@@ -179,7 +185,7 @@ pub(super) fn is_pinned(memory: &impl Memory, slot: usize) -> bool {
 /// Whether an entry other than `own` pins `slot`.
 #[inline]
 fn is_pinned_beside(memory: &impl Memory, slot: usize, own: Option<usize>) -> bool {
-    let claimed = (memory.claimed().load(Ordering::Relaxed) as usize).min(memory.entries());
+    let claimed = claimed(memory);
     let mut entries = (0..claimed).filter(|entry| Some(*entry) != own);
     // Acquire: what a reader read before it let go comes before what is written now.
     entries.any(|entry| memory.pin(entry).load(Ordering::Acquire) == slot as u64 + 1)
@@ -302,7 +308,7 @@ pub(super) fn find_next(
     replaced: Current,
     touched: usize,
 ) -> Option<usize> {
-    let claimed = (memory.claimed().load(Ordering::Relaxed) as usize).min(memory.entries());
+    let claimed = claimed(memory);
     let mut in_use = 1_u64 << slot | u64::from(replaced.version() > 0) << replaced.slot();
     for entry in 0..claimed {
         let pin = memory.pin(entry).load(Ordering::Acquire);

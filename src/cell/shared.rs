@@ -213,7 +213,7 @@ impl Shared {
 
     /// How many entries have a living owner, this handle's idle ones left out.
     pub(super) fn readers(&self) -> Result<usize> {
-        let claimed = (self.claimed().load(Ordering::Relaxed) as usize).min(self.layout.entries());
+        let claimed = protocol::claimed(&self.words);
         let mut living = 0;
         for entry in 0..claimed {
             living += usize::from(self.map.section().is_locked_elsewhere(entry_lock(entry))?);
@@ -223,7 +223,7 @@ impl Shared {
 
     /// Clears the pins whose owners died. Only for who has the writers' lock.
     pub(super) fn clear_dead_pins(&self) {
-        let claimed = (self.claimed().load(Ordering::Relaxed) as usize).min(self.layout.entries());
+        let claimed = protocol::claimed(&self.words);
         for entry in (0..claimed).filter(|entry| self.pin(*entry).load(Ordering::Relaxed) != 0) {
             // Who gets the lock knows that the owner is dead, and keeps a new one off meanwhile.
             if let Ok(true) = self.map.section().try_lock(entry_lock(entry), LockMode::Exclusive) {

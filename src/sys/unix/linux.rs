@@ -218,8 +218,7 @@ pub(crate) fn coarse_time() -> u64 {
 }
 
 /// The names of regular files in a directory that are text and `wanted`, which is asked for each name, of whatever kind
-/// of file. The description of `directory` is one
-/// that nobody has read from.
+/// of file. The description of `directory` is one that nobody has read from.
 pub(super) fn file_names(
     directory: &File,
     mut wanted: impl FnMut(&str) -> bool,

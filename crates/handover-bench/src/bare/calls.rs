@@ -39,18 +39,24 @@ pub(super) enum Lock {
     None,
 }
 
-pub(super) fn set_lock(file: &File, byte: i64, lock: Lock) -> Outcome<()> {
-    let kind = match lock {
-        Lock::Shared => libc::F_RDLCK,
-        Lock::Exclusive => libc::F_WRLCK,
-        Lock::None => libc::F_UNLCK,
-    };
+/// One byte, for a lock of this kind.
+pub(super) fn byte_range(byte: i64, kind: libc::c_int) -> libc::flock {
     // SAFETY: `flock` is a plain C struct for which all zeroes is a value.
     let mut range: libc::flock = unsafe { std::mem::zeroed() };
     range.l_type = kind as libc::c_short;
     range.l_whence = libc::SEEK_SET as libc::c_short;
     range.l_start = byte;
     range.l_len = 1;
+    range
+}
+
+pub(super) fn set_lock(file: &File, byte: i64, lock: Lock) -> Outcome<()> {
+    let kind = match lock {
+        Lock::Shared => libc::F_RDLCK,
+        Lock::Exclusive => libc::F_WRLCK,
+        Lock::None => libc::F_UNLCK,
+    };
+    let range = byte_range(byte, kind);
     // SAFETY: the descriptor is open as long as `file` is borrowed, and `range` is a valid `flock`.
     if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) } != 0 {
         return Err(io::Error::last_os_error().into());

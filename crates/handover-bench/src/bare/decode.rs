@@ -2,7 +2,7 @@
 //! beyond finding the bytes. Nothing is handed over.
 
 use super::VERSION;
-use crate::payload::Token;
+use crate::payload::{self, ArchivedToken, SMALL, Token};
 use crate::record::Kind;
 use crate::subject::{Consumer, Measure, Outcome, Place, Producer, Subject};
 
@@ -13,10 +13,10 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    fn number(&self) -> u64 {
+    #[inline]
+    fn token(&self) -> &ArchivedToken {
         // SAFETY: the archive was made of a token.
-        let token = unsafe { rkyv::access_unchecked::<<Token as rkyv::Archive>::Archived>(&self.archive) };
-        token.number.to_native()
+        unsafe { rkyv::access_unchecked(&self.archive) }
     }
 }
 
@@ -27,13 +27,15 @@ impl Producer for Side {
 impl Consumer for Side {
     #[inline]
     fn read_owned(&mut self) -> u64 {
-        // SAFETY: the archive was made of a token.
-        let token = unsafe { rkyv::access_unchecked::<<Token as rkyv::Archive>::Archived>(&self.archive) };
-        crate::payload::owned(token).number
+        payload::owned(self.token()).number
     }
 
     fn check(&mut self, _number: u64) -> Outcome<()> {
-        if self.read_owned() == self.number() { Ok(()) } else { Err("another token was made".into()) }
+        if self.read_owned() == self.token().number.to_native() {
+            Ok(())
+        } else {
+            Err("another token was made".into())
+        }
     }
 }
 
@@ -56,7 +58,7 @@ impl Subject for Decode {
     }
 
     fn measures(size: usize) -> &'static [Measure] {
-        if size == crate::payload::SMALL { &[Measure::ReadOwned] } else { &[] }
+        if size == SMALL { &[Measure::ReadOwned] } else { &[] }
     }
 
     fn producer(_place: &Place, size: usize) -> Outcome<Side> {

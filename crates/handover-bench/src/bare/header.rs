@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{Ordering, fence};
 
-use super::{Copy, LINE, SLOTS, VERSION, copier, slot_size};
+use super::{Copy, LINE, SLOTS, VERSION, copier, slot_ptr, slot_size};
 use crate::payload::{Bytes, SMALL, check_bytes};
 use crate::place::SharedMemory;
 use crate::record::Kind;
@@ -34,10 +34,6 @@ pub(crate) struct Writer {
 pub(crate) struct Reader {
     memory: SharedMemory,
     size: usize,
-}
-
-fn slot_ptr(memory: &SharedMemory, slot: usize, size: usize) -> *mut u8 {
-    memory.bytes(SLOTS + slot * slot_size(size), size)
 }
 
 fn coarse_time() -> u64 {

@@ -21,6 +21,8 @@ pub(crate) use self::promised::PromisedCalls;
 pub(crate) use self::seqlock::Seqlock;
 pub(crate) use self::wake::{CacheLine, Futex};
 
+use crate::place::SharedMemory;
+
 /// What a processor fetches at a time.
 const LINE: usize = 64;
 /// Where the slots start, each on a page of its own.
@@ -31,6 +33,11 @@ const VERSION: &str = "-";
 /// Bytes from slot to slot.
 fn slot_size(size: usize) -> usize {
     size.next_multiple_of(4096)
+}
+
+/// Where a slot starts, which has room for `size` bytes.
+fn slot_ptr(memory: &SharedMemory, slot: usize, size: usize) -> *mut u8 {
+    memory.bytes(SLOTS + slot * slot_size(size), size)
 }
 
 pub(crate) type Copy =

@@ -10,7 +10,7 @@
 use std::marker::PhantomData;
 use std::sync::atomic::{Ordering, compiler_fence};
 
-use super::{Copy, LINE, SLOTS, VERSION, copier, slot_size};
+use super::{Copy, LINE, SLOTS, VERSION, copier, slot_ptr, slot_size};
 use crate::payload::{Bytes, SMALL, check_bytes, number_of, touch};
 use crate::place::{SharedMemory, futex_wait, futex_wake};
 use crate::record::Kind;
@@ -106,10 +106,6 @@ pub(crate) struct Reader<F> {
     size: usize,
     own: Vec<u8>,
     fences: PhantomData<F>,
-}
-
-fn slot_ptr(memory: &SharedMemory, slot: usize, size: usize) -> *mut u8 {
-    memory.bytes(SLOTS + slot * slot_size(size), size)
 }
 
 impl<F: Fences> Producer for Writer<F> {

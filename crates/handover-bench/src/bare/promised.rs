@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir};
 use rustix::process::Resource;
 
 use super::VERSION;
-use super::calls::{Held, LENGTH, LIFE, Lock, set_lock};
+use super::calls::{Held, LENGTH, LIFE, Lock, byte_range, set_lock};
 use crate::clock::now;
 use crate::payload::SMALL;
 use crate::record::Kind;
@@ -34,12 +34,7 @@ const FILE: OFlags = OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK
 
 /// Whether somebody else has the lock that says that a holder lives.
 fn is_held(file: &File) -> Outcome<bool> {
-    // SAFETY: `flock` is a plain C struct for which all zeroes is a value.
-    let mut range: libc::flock = unsafe { std::mem::zeroed() };
-    range.l_type = libc::F_WRLCK as libc::c_short;
-    range.l_whence = libc::SEEK_SET as libc::c_short;
-    range.l_start = LIFE;
-    range.l_len = 1;
+    let mut range = byte_range(LIFE, libc::F_WRLCK);
     // SAFETY: the descriptor is open as long as `file` is borrowed, and `range` is a valid `flock`.
     if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) } != 0 {
         return Err(std::io::Error::last_os_error().into());

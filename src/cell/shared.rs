@@ -344,6 +344,7 @@ impl Shared {
         total: u64,
         length: u64,
         taken: Option<usize>,
+        kept: &mut Kept,
     ) -> Result<(usize, Current)> {
         let current = Current(self.current().load(Ordering::Relaxed));
         match taken {
@@ -352,7 +353,7 @@ impl Shared {
                 steps::reach(steps::Step::WriterTook);
                 Ok((slot, current))
             }
-            _ => self.find_slot(total, length, taken),
+            _ => self.find_slot(total, length, taken, kept),
         }
     }
 
@@ -370,7 +371,13 @@ impl Shared {
             && current.version() < MAX_VERSION
     }
 
-    fn find_slot(&self, total: u64, length: u64, taken: Option<usize>) -> Result<(usize, Current)> {
+    fn find_slot(
+        &self,
+        total: u64,
+        length: u64,
+        taken: Option<usize>,
+        kept: &mut Kept,
+    ) -> Result<(usize, Current)> {
         let current = Current(self.current().load(Ordering::Relaxed));
         let touched = self.touched();
         let mut slot = taken.or_else(|| protocol::take_next(&self.words, current));
@@ -398,13 +405,16 @@ impl Shared {
         }
         self.word(WRITING_AT).store(slot as u64 + 1, Ordering::Release);
         steps::reach(steps::Step::WriterTook);
-        self.set_extent(slot, total, keep(total)).map_err(|error| {
+        let grew = self.set_extent(slot, total, keep(total)).map_err(|error| {
             self.finish();
             match error {
                 Error::NoSpace { subject, reason, .. } => Error::NoSpace { subject, needed: length, reason },
                 other => other,
             }
         })?;
+        if grew {
+            *kept = Kept::unknown();
+        }
         Ok((slot, current))
     }
 
@@ -448,8 +458,8 @@ impl Shared {
         self.word(WRITING_AT).store(0, Ordering::Release);
     }
 
-    /// Gives a slot that was taken memory for at least `need` and at most `limit` bytes.
-    fn set_extent(&self, slot: usize, need: u64, limit: u64) -> Result<()> {
+    /// Gives a slot that was taken memory for at least `need` and at most `limit` bytes. Whether it got more than it had.
+    fn set_extent(&self, slot: usize, need: u64, limit: u64) -> Result<bool> {
         let word = self.field(slot, Field::Extent);
         let extent = word.load(Ordering::Relaxed).min(self.layout.slot_size) / BLOCK * BLOCK;
         let start = self.layout.slot_at(slot) as u64;
@@ -477,7 +487,7 @@ impl Shared {
         if unsure {
             self.sure.fetch_or(bit, Ordering::Relaxed);
         }
-        Ok(())
+        Ok(need > extent)
     }
 
     /// Whether the bytes of a slot are those that its header was written for.
@@ -555,15 +565,12 @@ impl Shared {
         self.flush(0, SLOTS_AT)
     }
 
-    /// After a publication of `total` bytes: gives back what is too much, where there may be some, and wipes
-    /// secrets that nobody reads any more.
+    /// After a publication of `total` bytes: gives back what is too much, where there is some, and wipes secrets
+    /// that nobody reads any more.
     #[inline]
     pub(super) fn tidy_up(&self, total: u64, version: u64, kept: &mut Kept) {
-        let now = keep(total);
-        if now < kept.limit || kept.in_use || version.is_multiple_of(64) || self.is_marked() {
+        if total < kept.least || version.is_multiple_of(64) || self.is_marked() {
             *kept = self.trim(total);
-        } else {
-            kept.limit = now;
         }
     }
 
@@ -577,11 +584,10 @@ impl Shared {
         let touched = self.touched();
         // Asking whether the owners of pins live costs a system call for each.
         let mut may_ask = current.version().is_multiple_of(16);
-        let mut kept = Kept { limit: keep(total), in_use: false };
         let mut room = spare(total);
         for slot in (0..touched).filter(|slot| !is_current(*slot)) {
             let extent = extent(slot);
-            let limit = kept.limit.min(room) / BLOCK * BLOCK;
+            let limit = keep(total).min(room) / BLOCK * BLOCK;
             if extent <= limit {
                 room -= if protocol::is_pinned(&self.words, slot) { 0 } else { extent };
             } else if self.is_kept(slot) {
@@ -590,8 +596,6 @@ impl Shared {
                 // Only less memory: that can't fail.
                 let _ = self.set_extent(slot, 0, limit);
                 room -= limit;
-            } else {
-                kept.in_use |= extent > kept.limit;
             }
         }
         if touched > 3 {
@@ -602,7 +606,7 @@ impl Shared {
             // Readers without a pin may have touched what was given back.
             self.release_beyond_extents(self.word(SHRUNK_AT).load(Ordering::Relaxed));
         }
-        kept
+        Kept { least: least(self.extents(touched)) }
     }
 
     /// Zeroes the bytes of a slot that was taken.
@@ -832,34 +836,46 @@ impl Shared {
 
     /// Bytes that have memory: what comes before the slots, but for a page that is not used, and the slots' extents.
     pub(super) fn reserved(&self) -> u64 {
-        (0..self.layout.slots)
+        (HEADERS_END as u64).saturating_add(self.extents(self.layout.slots))
+    }
+
+    /// Bytes of the first `slots` slots that have memory.
+    fn extents(&self, slots: usize) -> u64 {
+        (0..slots)
             .map(|slot| self.field(slot, Field::Extent).load(Ordering::Relaxed).min(self.layout.slot_size))
-            .fold(HEADERS_END as u64, u64::saturating_add)
+            .fold(0, u64::saturating_add)
     }
 }
 
 /// What a writer knows of the memory that slots have.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kept {
-    /// No slot that is free has more.
-    limit: u64,
-    /// One that has more is in use.
-    in_use: bool,
+    /// The bytes that the newest value must have at the least for all slots together, those included that readers
+    /// have pinned, to have no more than they may.
+    least: u64,
 }
 
 impl Kept {
     /// For who does not know.
     pub(super) fn unknown() -> Self {
-        Self { limit: u64::MAX, in_use: false }
+        Self { least: u64::MAX }
     }
 }
 
+/// What a cell has beside its slots: a page of the map's own, and all that comes before them.
+const BESIDE_SLOTS: u64 = BLOCK + SLOTS_AT as u64;
+
 /// How much memory slots other than the current one may have together, when the newest value has `total` bytes
-/// and the current slot what it may [`keep`] at the most: what is left of three times the value and 64 KiB, of
-/// which a page is the map's own. It lets two slots keep what a slot may: one to write next, and one that readers
-/// without a pin may still copy from. Pinned slots are not counted.
+/// and the current slot what it may [`keep`] at the most: what is left of three times the value and 64 KiB. It lets
+/// two slots keep what a slot may: one to write next, and one that readers without a pin may still copy from. Pinned
+/// slots are not counted.
 fn spare(total: u64) -> u64 {
-    3 * total + (64 << 10) - BLOCK - SLOTS_AT as u64 - keep(total)
+    3 * total + (64 << 10) - BESIDE_SLOTS - keep(total)
+}
+
+/// The smallest newest value with which slots may have `extents` bytes: three times that and 64 KiB cover them.
+fn least(extents: u64) -> u64 {
+    extents.saturating_add(BESIDE_SLOTS).saturating_sub(64 << 10).div_ceil(3)
 }
 
 /// How much memory a slot may keep when the newest value has `total` bytes: rounding, and two pages more so

@@ -190,7 +190,7 @@ impl Writer {
         }
         let total = length + name;
         let taken = self.taken.take();
-        let (slot, replaced) = shared.prepare_slot(total as u64, length as u64, taken)?;
+        let (slot, replaced) = shared.prepare_slot(total as u64, length as u64, taken, &mut self.kept)?;
         let version = replaced.version() + 1;
         // Whether the closure returns, fails or panics: the slot is no longer being written after.
         let mut finish = Finish { shared, slot, length, published: false, generation: self.generation };

@@ -50,7 +50,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "soak",
-        about: "long runs of the tests that kill and stop processes",
+        about: "long runs of the tests with kills, stops and random sequences",
         steps: steps::SOAK,
         cargo: None,
     },

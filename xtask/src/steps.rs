@@ -87,7 +87,7 @@ pub(crate) const INSTRUCTIONS_ONLY: &[Step] = &[INSTRUCTIONS];
 
 pub(crate) const MODEL_ONLY: &[Step] = &[MODEL];
 
-/// About eight minutes on two processors. A variable that is set already stays as it is.
+/// About ten minutes on two processors. A variable that is set already stays as it is.
 pub(crate) const SOAK: &[Step] = &[
     Step {
         name: "kills",
@@ -113,6 +113,11 @@ pub(crate) const SOAK: &[Step] = &[
         name: "names",
         about: "a race for names, with kills",
         run: || soak("races", &[("HANDOVER_RACE_ROUNDS", "200000")]),
+    },
+    Step {
+        name: "sequences",
+        about: "sequences of operations beside a model in private memory",
+        run: || soak("state_machine", &[("HANDOVER_SEQUENCES", "20000")]),
     },
 ];
 

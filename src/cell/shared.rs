@@ -473,8 +473,9 @@ impl Shared {
         // The word is shared: what it says may be wrong.
         let extent = if unsure || !self.is_ready(slot, need as usize) { 0 } else { extent };
         if extent > limit {
-            word.store(limit, Ordering::Release);
+            // Before the extent: whoever dies in between leaves memory that is looked for.
             self.word(SHRUNK_AT).fetch_or(bit, Ordering::Relaxed);
+            word.store(limit, Ordering::Release);
             self.map.section().release(start + limit, self.layout.slot_size - limit);
         } else if need > extent {
             self.map.section().reserve(start + extent, need - extent, self.map.subject())?;

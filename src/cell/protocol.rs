@@ -191,6 +191,19 @@ fn is_pinned_beside(memory: &impl Memory, slot: usize, own: Option<usize>) -> bo
     entries.any(|entry| memory.pin(entry).load(Ordering::Acquire) == slot as u64 + 1)
 }
 
+/// A bit for each slot that an entry pins.
+#[inline]
+pub(super) fn pinned(memory: &impl Memory) -> u64 {
+    let mut slots = 0;
+    for entry in 0..claimed(memory) {
+        let pin = memory.pin(entry).load(Ordering::Acquire);
+        if (1..=MAX_SLOTS as u64).contains(&pin) {
+            slots |= 1 << (pin - 1);
+        }
+    }
+    slots
+}
+
 /// Takes a slot from its version, unless it is pinned: then it keeps it. Only for who has the writers' lock;
 /// never for the current slot.
 pub(super) fn take(memory: &impl Memory, slot: usize) -> bool {
@@ -308,14 +321,8 @@ pub(super) fn find_next(
     replaced: Current,
     touched: usize,
 ) -> Option<usize> {
-    let claimed = claimed(memory);
-    let mut in_use = 1_u64 << slot | u64::from(replaced.version() > 0) << replaced.slot();
-    for entry in 0..claimed {
-        let pin = memory.pin(entry).load(Ordering::Acquire);
-        if (1..=MAX_SLOTS as u64).contains(&pin) {
-            in_use |= 1 << (pin - 1);
-        }
-    }
+    let newest = 1_u64 << slot | u64::from(replaced.version() > 0) << replaced.slot();
+    let in_use = newest | pinned(memory);
     let lowest = (!in_use).trailing_zeros() as usize;
     (lowest < touched.min(memory.slots()) && !memory.is_kept(lowest)).then_some(lowest)
 }

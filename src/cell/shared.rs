@@ -570,7 +570,9 @@ impl Shared {
     /// that nobody reads any more.
     #[inline]
     pub(super) fn tidy_up(&self, total: u64, version: u64, kept: &mut Kept) {
-        if total < kept.least || version.is_multiple_of(64) || self.is_marked() {
+        let is_too_much = total < kept.least
+            && (total < kept.least_unpinned || protocol::pinned(&self.words) & kept.pinned != kept.pinned);
+        if is_too_much || version.is_multiple_of(64) || self.is_marked() {
             *kept = self.trim(total);
         }
     }
@@ -586,17 +588,21 @@ impl Shared {
         // Asking whether the owners of pins live costs a system call for each.
         let mut may_ask = current.version().is_multiple_of(16);
         let mut room = spare(total);
+        let mut pinned =
+            protocol::pinned(&self.words) & !(u64::from(current.version() > 0) << current.slot());
+        let is_pinned = |pinned: u64, slot: usize| pinned >> slot & 1 != 0;
         for slot in (0..touched).filter(|slot| !is_current(*slot)) {
             let extent = extent(slot);
             let limit = keep(total).min(room) / BLOCK * BLOCK;
             if extent <= limit {
-                room -= if protocol::is_pinned(&self.words, slot) { 0 } else { extent };
+                room -= if is_pinned(pinned, slot) { 0 } else { extent };
             } else if self.is_kept(slot) {
                 // Until a newer version has reached the disk.
             } else if self.take_from_dead(slot, &mut may_ask) {
                 // Only less memory: that can't fail.
                 let _ = self.set_extent(slot, 0, limit);
                 room -= limit;
+                pinned &= !(1 << slot);
             }
         }
         if touched > 3 {
@@ -607,7 +613,8 @@ impl Shared {
             // Readers without a pin may have touched what was given back.
             self.release_beyond_extents(self.word(SHRUNK_AT).load(Ordering::Relaxed));
         }
-        Kept { least: least(self.extents(touched)) }
+        let unpinned = (0..touched).filter(|slot| !is_pinned(pinned, *slot));
+        Kept { least: least(self.extents(0..touched)), least_unpinned: least(self.extents(unpinned)), pinned }
     }
 
     /// Zeroes the bytes of a slot that was taken.
@@ -837,12 +844,12 @@ impl Shared {
 
     /// Bytes that have memory: what comes before the slots, but for a page that is not used, and the slots' extents.
     pub(super) fn reserved(&self) -> u64 {
-        (HEADERS_END as u64).saturating_add(self.extents(self.layout.slots))
+        (HEADERS_END as u64).saturating_add(self.extents(0..self.layout.slots))
     }
 
-    /// Bytes of the first `slots` slots that have memory.
-    fn extents(&self, slots: usize) -> u64 {
-        (0..slots)
+    /// Bytes of slots that have memory.
+    fn extents(&self, slots: impl Iterator<Item = usize>) -> u64 {
+        slots
             .map(|slot| self.field(slot, Field::Extent).load(Ordering::Relaxed).min(self.layout.slot_size))
             .fold(0, u64::saturating_add)
     }
@@ -851,15 +858,18 @@ impl Shared {
 /// What a writer knows of the memory that slots have.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kept {
-    /// The bytes that the newest value must have at the least for all slots together, those included that readers
-    /// have pinned, to have no more than they may.
+    /// The bytes that the newest value must have at the least for all slots together to have no more than they may.
     least: u64,
+    /// The same without those that readers have pinned.
+    least_unpinned: u64,
+    /// A bit for each slot other than the current one that was pinned.
+    pinned: u64,
 }
 
 impl Kept {
     /// For who does not know.
     pub(super) fn unknown() -> Self {
-        Self { least: u64::MAX }
+        Self { least: u64::MAX, least_unpinned: u64::MAX, pinned: 0 }
     }
 }
 

@@ -570,9 +570,16 @@ impl Shared {
     /// that nobody reads any more.
     #[inline]
     pub(super) fn tidy_up(&self, total: u64, version: u64, kept: &mut Kept) {
-        let is_too_much = total < kept.least
-            && (total < kept.least_unpinned || protocol::pinned(&self.words) & kept.pinned != kept.pinned);
-        if is_too_much || version.is_multiple_of(64) || self.is_marked() {
+        let now_and_then = version.is_multiple_of(64) || self.is_marked();
+        if total < kept.least || now_and_then {
+            self.tidy_up_now(total, now_and_then, kept);
+        }
+    }
+
+    #[cold]
+    fn tidy_up_now(&self, total: u64, now_and_then: bool, kept: &mut Kept) {
+        let is_let_go = || protocol::pinned(&self.words) & kept.pinned != kept.pinned;
+        if now_and_then || total < kept.least_unpinned || is_let_go() {
             *kept = self.trim(total);
         }
     }

@@ -314,7 +314,7 @@ impl Shared {
     /// Zeroes a slot that was taken, as far as it has memory, and gives that back. Its words may be wrong: who
     /// wrote them may have died over it.
     fn discard(&self, slot: usize) {
-        let extent = self.field(slot, Field::Extent).load(Ordering::Relaxed).min(self.layout.slot_size);
+        let extent = self.extent(slot);
         if self.is_ready(slot, extent as usize) {
             // Not every system gives memory back.
             // SAFETY: within the slot, which lies within the view, which can be written by who took the slot.
@@ -570,16 +570,7 @@ impl Shared {
     /// that nobody reads any more.
     #[inline]
     pub(super) fn tidy_up(&self, total: u64, version: u64, kept: &mut Kept) {
-        let now_and_then = version.is_multiple_of(64) || self.is_marked();
-        if total < kept.least || now_and_then {
-            self.tidy_up_now(total, now_and_then, kept);
-        }
-    }
-
-    #[cold]
-    fn tidy_up_now(&self, total: u64, now_and_then: bool, kept: &mut Kept) {
-        let is_let_go = || protocol::pinned(&self.words) & kept.pinned != kept.pinned;
-        if now_and_then || total < kept.least_unpinned || is_let_go() {
+        if total < kept.least || version.is_multiple_of(64) || self.is_marked() {
             *kept = self.trim(total);
         }
     }
@@ -589,39 +580,43 @@ impl Shared {
     pub(super) fn trim(&self, total: u64) -> Kept {
         self.wipe_leftovers();
         let current = Current(self.current().load(Ordering::Relaxed));
-        let is_current = |slot: usize| current.version() > 0 && slot == current.slot();
-        let extent = |slot: usize| self.field(slot, Field::Extent).load(Ordering::Relaxed);
         let touched = self.touched();
+        let pinned = protocol::pinned(&self.words);
         // Asking whether the owners of pins live costs a system call for each.
         let mut may_ask = current.version().is_multiple_of(16);
         let mut room = spare(total);
-        let mut pinned =
-            protocol::pinned(&self.words) & !(u64::from(current.version() > 0) << current.slot());
-        let is_pinned = |pinned: u64, slot: usize| pinned >> slot & 1 != 0;
-        for slot in (0..touched).filter(|slot| !is_current(*slot)) {
-            let extent = extent(slot);
+        let mut counted = 0;
+        let mut least_for_pinned = 0;
+        for slot in 0..touched {
+            let extent = self.extent(slot);
+            let is_pinned = pinned >> slot & 1 != 0;
             let limit = keep(total).min(room) / BLOCK * BLOCK;
-            if extent <= limit {
-                room -= if is_pinned(pinned, slot) { 0 } else { extent };
-            } else if self.is_kept(slot) {
-                // Until a newer version has reached the disk.
-            } else if self.take_from_dead(slot, &mut may_ask) {
+            if current.version() > 0 && slot == current.slot() {
+                counted += extent;
+            } else if extent <= limit && !is_pinned {
+                room -= extent;
+                counted += extent;
+            } else if extent > limit && !self.is_kept(slot) && self.take_from_dead(slot, &mut may_ask) {
                 // Only less memory: that can't fail.
                 let _ = self.set_extent(slot, 0, limit);
                 room -= limit;
-                pinned &= !(1 << slot);
+                counted += limit;
+            } else if is_pinned && extent <= keep(total) {
+                least_for_pinned = least_to_keep(total);
+            } else {
+                // In use, or until a newer version has reached the disk.
+                counted += extent;
             }
         }
         if touched > 3 {
-            let last = (0..touched).rev().find(|slot| extent(*slot) > 0);
+            let last = (0..touched).rev().find(|slot| self.extent(*slot) > 0);
             self.word(TOUCHED_AT).store(last.map_or(0, |last| last as u64 + 1), Ordering::Relaxed);
         }
         if current.version().is_multiple_of(SELDOM) {
             // Readers without a pin may have touched what was given back.
             self.release_beyond_extents(self.word(SHRUNK_AT).load(Ordering::Relaxed));
         }
-        let unpinned = (0..touched).filter(|slot| !is_pinned(pinned, *slot));
-        Kept { least: least(self.extents(0..touched)), least_unpinned: least(self.extents(unpinned)), pinned }
+        Kept { least: least(counted).max(least_for_pinned) }
     }
 
     /// Zeroes the bytes of a slot that was taken.
@@ -851,32 +846,28 @@ impl Shared {
 
     /// Bytes that have memory: what comes before the slots, but for a page that is not used, and the slots' extents.
     pub(super) fn reserved(&self) -> u64 {
-        (HEADERS_END as u64).saturating_add(self.extents(0..self.layout.slots))
+        (0..self.layout.slots).map(|slot| self.extent(slot)).fold(HEADERS_END as u64, u64::saturating_add)
     }
 
-    /// Bytes of slots that have memory.
-    fn extents(&self, slots: impl Iterator<Item = usize>) -> u64 {
-        slots
-            .map(|slot| self.field(slot, Field::Extent).load(Ordering::Relaxed).min(self.layout.slot_size))
-            .fold(0, u64::saturating_add)
+    /// Bytes of a slot that have memory.
+    fn extent(&self, slot: usize) -> u64 {
+        self.field(slot, Field::Extent).load(Ordering::Relaxed).min(self.layout.slot_size)
     }
 }
 
 /// What a writer knows of the memory that slots have.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kept {
-    /// The bytes that the newest value must have at the least for all slots together to have no more than they may.
+    /// The bytes that the newest value must have at the least for slots to have no more memory than they may. Pinned
+    /// ones that have no more than a slot may keep are left out: else a reader that goes from one version to the next
+    /// would have memory given back, and taken again soon, each time.
     least: u64,
-    /// The same without those that readers have pinned.
-    least_unpinned: u64,
-    /// A bit for each slot other than the current one that was pinned.
-    pinned: u64,
 }
 
 impl Kept {
     /// For who does not know.
     pub(super) fn unknown() -> Self {
-        Self { least: u64::MAX, least_unpinned: u64::MAX, pinned: 0 }
+        Self { least: u64::MAX }
     }
 }
 
@@ -901,6 +892,11 @@ fn least(extents: u64) -> u64 {
 /// before them stay under three times the value and 64 KiB.
 fn keep(total: u64) -> u64 {
     total.next_multiple_of(BLOCK) + 2 * BLOCK
+}
+
+/// The smallest newest value with which a slot may [`keep`] as much as with one of `total` bytes.
+fn least_to_keep(total: u64) -> u64 {
+    total.next_multiple_of(BLOCK).saturating_sub(BLOCK - 1)
 }
 
 impl Drop for Shared {

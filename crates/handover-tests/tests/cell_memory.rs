@@ -106,27 +106,32 @@ fn small_values_give_back_what_large_ones_took() {
     expect_memory_beside(&mut writer, cell, &file, 100, 100);
 }
 
-/// Many small ones, none of which is more than a slot may keep: it is their sum that is too much.
+/// Many small ones, none of which is more than a slot may keep: it is their sum that is too much. Under a lease that goes
+/// on, and at its end.
 #[test]
-fn the_first_publication_after_readers_let_go_gives_back_what_they_held() {
-    let stage = stage();
-    let mut actor = stage.actor();
-    let cell = actor.open_cell(&OpenCell::named("cell", 1 << 20));
-    let file = stage.only_file();
-    assert!(actor.lock(cell));
-    let mut held = Vec::new();
-    for _ in 0..30 {
-        actor.publish(cell, 100, 1);
-        held.push(actor.hold(cell));
+fn what_readers_held_comes_back_after_64_versions_or_with_the_lease() {
+    for versions in [1, 64] {
+        let stage = stage();
+        let mut actor = stage.actor();
+        let cell = actor.open_cell(&OpenCell::named("cell", 1 << 20));
+        let file = stage.only_file();
+        assert!(actor.lock(cell));
+        let mut held = Vec::new();
+        for _ in 0..30 {
+            actor.publish(cell, 100, 1);
+            held.push(actor.hold(cell));
+        }
+        for held in held {
+            actor.on_cell(CellCommand::DropHeld(held));
+        }
+        assert!(actor.info(cell).reserved > 30 * 4096);
+        actor.publish(cell, 100, versions);
+        if versions == 1 {
+            actor.on_cell(CellCommand::Unlock(cell));
+        }
+        // The handle's own reader has the last one still pinned.
+        expect_memory_beside(&mut actor, cell, &file, 100, 100);
     }
-    actor.publish(cell, 100, 1);
-    assert!(actor.info(cell).reserved > 30 * 4096);
-    for held in held {
-        actor.on_cell(CellCommand::DropHeld(held));
-    }
-    actor.publish(cell, 100, 1);
-    // The handle's own reader has the last one still pinned.
-    expect_memory_beside(&mut actor, cell, &file, 100, 100);
 }
 
 /// Under a lease that never ends, too.

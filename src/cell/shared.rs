@@ -327,10 +327,9 @@ impl Shared {
     /// Gives back memory that no extent counts, from the slots whose bits are set.
     fn release_beyond_extents(&self, slots: u64) {
         for slot in (0..self.layout.slots).filter(|slot| slots >> slot & 1 != 0) {
-            let extent = self.field(slot, Field::Extent).load(Ordering::Relaxed);
             // After a loss of power a whole version may reach beyond its extent.
             let total = self.header(slot).map_or(0, |header| header.total() as u64);
-            let extent = extent.max(total.next_multiple_of(BLOCK)).min(self.layout.slot_size);
+            let extent = self.extent(slot).max(total.next_multiple_of(BLOCK)).min(self.layout.slot_size);
             let start = self.layout.slot_at(slot) as u64;
             self.map.section().release(start + extent, self.layout.slot_size - extent);
         }
@@ -353,7 +352,7 @@ impl Shared {
                 steps::reach(steps::Step::WriterTook);
                 Ok((slot, current))
             }
-            _ => self.find_slot(total, length, taken, kept),
+            _ => self.find_slot(current, total, length, taken, kept),
         }
     }
 
@@ -373,12 +372,12 @@ impl Shared {
 
     fn find_slot(
         &self,
+        current: Current,
         total: u64,
         length: u64,
         taken: Option<usize>,
         kept: &mut Kept,
     ) -> Result<(usize, Current)> {
-        let current = Current(self.current().load(Ordering::Relaxed));
         let touched = self.touched();
         let mut slot = taken.or_else(|| protocol::take_next(&self.words, current));
         let seldom = current.version().is_multiple_of(SELDOM);
@@ -461,7 +460,7 @@ impl Shared {
     /// Gives a slot that was taken memory for at least `need` and at most `limit` bytes. Whether it got more than it had.
     fn set_extent(&self, slot: usize, need: u64, limit: u64) -> Result<bool> {
         let word = self.field(slot, Field::Extent);
-        let extent = word.load(Ordering::Relaxed).min(self.layout.slot_size) / BLOCK * BLOCK;
+        let extent = self.extent(slot) / BLOCK * BLOCK;
         let start = self.layout.slot_at(slot) as u64;
         let need = need.next_multiple_of(BLOCK);
         let bit = 1 << slot;

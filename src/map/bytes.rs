@@ -244,25 +244,25 @@ mod wide {
         /// The first bytes, whole turns to where stores are aligned, and one which ends where the ranges end: some
         /// bytes are copied again.
         macro_rules! copy_all {
-            ($width:literal, $wide:literal, $load:literal) => {{
+            ($width:literal, $wide:literal, $move:literal) => {{
                 let turn: usize = 4 * $width;
                 let mut done = if ALIGN { to.align_offset($width) } else { 0 };
                 if done > 0 {
                     // SAFETY: reads and writes the first bytes of the two ranges, which have as many; the processor can
                     // do that. Turns follow, which leave no upper halves.
-                    unsafe { copy_one!(from, to, $wide, $load) };
+                    unsafe { copy_one!(from, to, $wide, $move) };
                 }
                 let count = (len - done) / turn * turn;
                 if count > 0 {
                     let (middle, to_middle) = (from.wrapping_add(done), to.wrapping_add(done));
                     // SAFETY: as above, `count` bytes, more than none, of what is left of them.
-                    unsafe { copy_turns!(middle, to_middle, count, $width, $wide, $load, $load) };
+                    unsafe { copy_turns!(middle, to_middle, count, $width, $wide, $move, $move) };
                     done += count;
                 }
                 if done < len {
                     let (last, to_last) = (from.wrapping_add(len - turn), to.wrapping_add(len - turn));
                     // SAFETY: as above, the last bytes.
-                    unsafe { copy_turns!(last, to_last, turn, $width, $wide, $load, $load) };
+                    unsafe { copy_turns!(last, to_last, turn, $width, $wide, $move, $move) };
                 }
             }};
         }

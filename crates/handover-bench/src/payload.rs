@@ -6,9 +6,11 @@
 use serde::{Deserialize, Serialize};
 
 /// S, M and L.
-pub(crate) const SIZES: [(&str, usize); 3] = [("S", 1024), ("M", 64 << 10), ("L", 16 << 20)];
+pub(crate) const SIZES: [(&str, usize); 3] = [("S", SMALL), ("M", MEDIUM), ("L", 16 << 20)];
 /// S.
 pub(crate) const SMALL: usize = 1024;
+/// M.
+pub(crate) const MEDIUM: usize = 64 << 10;
 /// Bytes that the number of a publication takes.
 pub(crate) const NUMBER: usize = size_of::<u64>();
 /// What a processor fetches at a time.

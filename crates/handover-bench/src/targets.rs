@@ -192,22 +192,14 @@ pub(crate) fn all(figures: &[Figure], no_system_call: Option<bool>, processors: 
     let set = "set_one_shot";
     targets.push(run.ratio(&row, "S", (OWN, set), ("system calls", set), 2.0));
 
-    let row = Row { what: "opening a name", target: "≤ 1.5 × the open + mmap + locks it needs" };
-    let named = run.ratio(&row, "S", (OWN, "open"), ("system calls", "open"), 1.5);
-    targets.push(run.beside(
-        named,
-        "with the calls of its promises",
-        ("system calls + promises", "S"),
-        "open",
-    ));
-    let row = Row { what: "opening a name", target: "`create` likewise" };
-    let named = run.ratio(&row, "S", (OWN, "create"), ("system calls", "create"), 1.5);
-    targets.push(run.beside(
-        named,
-        "with the calls of its promises",
-        ("system calls + promises", "S"),
-        "create",
-    ));
+    let promised = ("system calls + promises", "S");
+    for (figure, target) in
+        [("open", "≤ 1.5 × the open + mmap + locks it needs"), ("create", "`create` likewise")]
+    {
+        let row = Row { what: "opening a name", target };
+        let named = run.ratio(&row, "S", (OWN, figure), ("system calls", figure), 1.5);
+        targets.push(run.beside(named, "with the calls of its promises", promised, figure));
+    }
 
     // Times for a read over all readers together: a rate of eight is the inverse.
     if let (Some(one), Some(eight)) = (run.median(OWN, "S", "readers_1"), run.median(OWN, "S", "readers_8")) {

@@ -79,7 +79,7 @@ impl Subject for Memcpy {
     fn measures(size: usize) -> &'static [Measure] {
         const ALL: &[Measure] =
             &[Measure::Publish, Measure::ReadOwned, Measure::PublishFilled, Measure::PublishInPlace];
-        if size > (64 << 10) { ALL } else { &ALL[..2] }
+        if size > payload::MEDIUM { ALL } else { &ALL[..2] }
     }
 
     fn series(_size: usize) -> &'static [Measure] {

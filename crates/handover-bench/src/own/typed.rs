@@ -6,7 +6,7 @@ use handover::{ArchivedReader, MapperOptions, MemoryMapper};
 
 use super::{LIMIT, options, version};
 use crate::clock::now;
-use crate::payload::{SMALL, Token};
+use crate::payload::{MEDIUM, SMALL, Token};
 use crate::record::Kind;
 use crate::subject::{Consumer, Measure, Outcome, Place, Producer, Subject, Timer};
 
@@ -314,7 +314,7 @@ impl Subject for Plain {
     }
 
     fn measures(size: usize) -> &'static [Measure] {
-        if size > (64 << 10) {
+        if size > MEDIUM {
             return &[];
         }
         &[Measure::Publish, Measure::ReadOwned, Measure::ReadUnchanged]

@@ -10,20 +10,15 @@ use std::time::Duration;
 
 use handover::{Auth, MapperOptions, MemoryMapper};
 
-fn main() {
-    if let Err(error) = print_token() {
-        eprintln!("{error}");
-        std::process::exit(1);
-    }
-}
-
-fn print_token() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let auth = match arguments.as_slice() {
-        [] => MemoryMapper::<Auth>::open(Auth::MAP_NAME)?.read()?,
+        [] => MemoryMapper::<Auth>::open_existing(Auth::MAP_NAME)?.get()?.ok_or("no token there yet")?,
         [option, time] if option == "--wait" => {
             let limit = Duration::from_secs(time.trim_end_matches('s').parse()?);
-            MapperOptions::new().wait(limit).open::<Auth>(Auth::MAP_NAME)?.wait(limit)?
+            let mapper: MemoryMapper<Auth> =
+                MapperOptions::new().wait(limit).open_existing(Auth::MAP_NAME)?;
+            mapper.wait(limit)?
         }
         _ => return Err("usage: consumer [--wait SECONDS]".into()),
     };

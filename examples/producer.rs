@@ -18,8 +18,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(bearer) => bearer,
         None => line()?,
     };
-    let mapper = MemoryMapper::<Auth>::create(Auth::MAP_NAME, 4096)?;
-    mapper.write(&Auth::new(bearer))?;
+    let mapper = MemoryMapper::<Auth>::create_or_open(Auth::MAP_NAME)?;
+    mapper.set(&Auth::new(bearer))?;
     println!("stored a token in {}; Enter ends this process and the name", mapper.subject());
     line()?;
     Ok(())

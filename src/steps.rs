@@ -1,12 +1,12 @@
-//! Named steps of the protocol, where a test can stop or kill the process. Without the feature `test-steps`
-//! there is nothing here but names.
+//! Named steps of the protocol, where a test can stop or kill the process. Without the feature `__test-steps`
+//! this file has only the names. Relies on nothing; `cell` and `map` reach the steps.
 
 /// A place in the protocol.
-#[cfg_attr(not(feature = "test-steps"), allow(unreachable_pub, reason = "public with the feature only"))]
+#[cfg_attr(not(feature = "__test-steps"), allow(unreachable_pub, reason = "public with the feature only"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Step {
-    /// The reader knows the newest version and has not pinned it.
+    /// The reader knows the newest version and has not pinned it yet.
     ReaderBeforePin = 1,
     /// The pin is stored and not yet checked.
     ReaderAfterPin,
@@ -14,13 +14,13 @@ pub enum Step {
     ReaderPinned,
     /// The reader without a pin is about to copy.
     ReaderCopies,
-    /// The reader that let go last is about to wipe a slot.
+    /// The last reader to unpin a slot is about to wipe it.
     ReaderWipes,
     /// The writer has the lock.
     WriterLocked,
     /// The writer is about to take a slot.
     WriterBeforeTake,
-    /// The writer has a slot and nothing is in it.
+    /// The writer has a slot and has written nothing to it.
     WriterTook,
     /// Half of the bytes are in the slot.
     WriterHalfFilled,
@@ -28,13 +28,13 @@ pub enum Step {
     WriterFilled,
     /// The slot has its version.
     WriterBeforePublish,
-    /// The version is published and sleepers are not woken.
+    /// The version is published and sleepers are not woken yet.
     WriterPublished,
     /// Sleepers are woken.
     WriterWoke,
 }
 
-#[cfg(feature = "test-steps")]
+#[cfg(feature = "__test-steps")]
 impl Step {
     /// All steps, in order.
     pub const ALL: [Self; 13] = [
@@ -54,9 +54,9 @@ impl Step {
     ];
 }
 
-/// What a flush that has come back covered.
-#[cfg_attr(not(feature = "test-steps"), allow(unreachable_pub, reason = "public with the feature only"))]
-#[cfg_attr(not(feature = "test-steps"), allow(dead_code, reason = "read by tests only"))]
+/// What a completed flush covered.
+#[cfg_attr(not(feature = "__test-steps"), allow(unreachable_pub, reason = "public with the feature only"))]
+#[cfg_attr(not(feature = "__test-steps"), allow(dead_code, reason = "read by tests only"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flushed {
     /// `len` bytes from `at` of a view of a file.
@@ -72,15 +72,15 @@ pub enum Flushed {
     Entry,
 }
 
-#[cfg(not(feature = "test-steps"))]
+#[cfg(not(feature = "__test-steps"))]
 #[inline]
 pub(crate) fn reach(_step: Step) {}
 
-#[cfg(not(feature = "test-steps"))]
+#[cfg(not(feature = "__test-steps"))]
 #[inline]
 pub(crate) fn flushed(_flushed: Flushed) {}
 
-#[cfg(feature = "test-steps")]
+#[cfg(feature = "__test-steps")]
 mod hook {
     use super::{Flushed, Step};
     use std::sync::OnceLock;
@@ -88,7 +88,7 @@ mod hook {
     static HOOK: OnceLock<fn(Step)> = OnceLock::new();
     static FLUSH_HOOK: OnceLock<fn(Flushed)> = OnceLock::new();
 
-    /// Has `hook` called at every step, in every thread of this process; the first one stays. For tests.
+    /// Calls `hook` at every step, in every thread of this process. The first hook stays. For tests.
     pub fn on_step(hook: fn(Step)) {
         let _ = HOOK.set(hook);
     }
@@ -99,8 +99,8 @@ mod hook {
         }
     }
 
-    /// Has `hook` called when a flush of a view of a file has come back, in the thread that flushed; the first
-    /// one stays. For tests that stand in for a disk.
+    /// Calls `hook` when a flush of a view of a file is complete, in the thread that flushed. The first hook
+    /// stays. For tests that stand in for a disk.
     pub fn on_flush(hook: fn(Flushed)) {
         let _ = FLUSH_HOOK.set(hook);
     }
@@ -112,7 +112,7 @@ mod hook {
     }
 }
 
-#[cfg(feature = "test-steps")]
+#[cfg(feature = "__test-steps")]
 pub(crate) use hook::{flushed, reach};
-#[cfg(feature = "test-steps")]
+#[cfg(feature = "__test-steps")]
 pub use hook::{on_flush, on_step};

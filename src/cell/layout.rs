@@ -17,7 +17,7 @@
 //!     64   64  what publishing changes
 //!             64  8  current: bits 0-5 the slot, bits 6-63 the version; 0: nothing stored yet
 //!             72  4  sleepers: not 0 when somebody may sleep on the low half of `current`
-//!             76  4  marked: not 0 when a slot that is not current may hold bytes that are to be wiped
+//!             76  4  marked: not 0 when a slot that is not current may hold bytes to wipe
 //!    128   64  what writers keep, under the writers' lock
 //!            128  8  writing: the slot that is being written, plus 1; 0: none
 //!            136  8  touched: one more than the highest slot that has memory
@@ -33,35 +33,33 @@
 //!             16  4  codec
 //!             20  4  length of the type's name, which follows the value; at most 256
 //!             24  8  checksum: XXH3-64, seeded with the version, of value, name, and as little-endian 64-bit
-//!                     words length, codec and name length as here, time, expiry, flags without bit 1; only with
-//!                     bit 0 of the cell's flags
+//!                     words length, codec and name length as here, time, expiry, flags without bit 1; only
+//!                     with bit 0 of the cell's flags
 //!             32  8  time of writing, nanoseconds since 1970-01-01 UTC
-//!             40  8  expiry, likewise; 0: never
-//!             48  8  extent: bytes of the slot that have memory, from its start; after a loss of power only
+//!             40  8  expiry, in the same unit; 0: never
+//!             48  8  extent: bytes of the slot that have memory, from its start; after a power loss only
 //!                     a guess
 //!             56  8  flags: bit 0 empty (cleared or taken), bit 1 secret, bit 2 stored with `Sync`
 //! 16,384       slots
 //! ```
 //!
-//! Byte-range locks (see `sys`): 16 the writers' lock, 17 held shared by every handle that wrote, 64 + i the
-//! owner of entry i.
+//! Byte-range locks (see `sys`): 16 is the writers' lock, every handle that wrote holds 17 shared, and 64 + i
+//! belongs to the owner of entry i.
 
-use super::protocol::MAX_SLOTS;
-use crate::error::{Error, Result, Subject};
+use super::primitives::MAX_SLOTS;
+use crate::error::{Error, Result};
 use crate::sys::LockId;
+use crate::terms::Subject;
 
 pub(crate) const MAGIC: &[u8; 8] = b"HANDCELL";
 const LAYOUT_VERSION: u32 = 1;
 const BYTE_ORDER: u32 = 0x0A0B_0C0D;
-/// Bytes at the start by which a cell is told from a value in the plain layout: magic, version, byte order.
+/// The bytes at the start that tell a cell from a value in the plain layout: magic, version, byte order.
 pub(crate) const MARK: usize = 16;
-/// Bytes of the head, which never change.
+/// Bytes of the head, which never changes.
 pub(super) const HEAD: usize = 64;
 
 pub(super) const CURRENT_AT: usize = 64;
-/// The low half of `current`, on which sleepers sleep.
-pub(super) const SLEEP_WORD_AT: usize =
-    if cfg!(target_endian = "little") { CURRENT_AT } else { CURRENT_AT + 4 };
 pub(super) const SLEEPERS_AT: usize = 72;
 pub(super) const MARKED_AT: usize = 76;
 pub(super) const WRITING_AT: usize = 128;
@@ -72,7 +70,8 @@ pub(super) const CLAIMED_AT: usize = 192;
 const ENTRIES_AT: usize = 4096;
 pub(super) const SLOT_HEADERS_AT: usize = 8192;
 const LINE: usize = 64;
-/// Where the slots' headers end. Everything before has memory from the beginning; the page behind is not used.
+/// Where the slots' headers end. Everything before has memory from the beginning; the page after it is
+/// unused.
 pub(super) const HEADERS_END: usize = SLOT_HEADERS_AT + MAX_SLOTS * LINE;
 /// Where the slots start.
 pub(super) const SLOTS_AT: usize = 16_384;
@@ -82,15 +81,15 @@ pub(super) const BLOCK: u64 = 4096;
 /// The longest name of a type, in bytes.
 pub(super) const TYPE_NAME_MAX: usize = 256;
 
-/// The largest slot: a cell is mapped as a whole, and no system here has a larger address space for one process
-/// than 2^47 bytes (on 32-bit systems 2^31), which also hold the program.
+/// The largest slot: a cell is mapped as a whole, and no system here has a larger address space for one
+/// process than 2^47 bytes (on 32-bit systems 2^31), which also hold the program.
 const VALUE_LIMIT: u64 = (if usize::BITS < 64 { 1 << 31 } else { 1 << 47 }) / 128;
 
 pub(super) const FLAG_CHECKSUMS: u64 = 1;
 
 /// The lock of writers.
 pub(super) const WRITER_LOCK: LockId = LockId(16);
-/// Held shared by every handle that ever wrote: whether anybody holds it says whether a writer lives.
+/// Every handle that ever wrote holds this shared. So if anybody holds it, a writer is alive.
 pub(super) const PRESENCE_LOCK: LockId = LockId(17);
 
 /// The lock whose holder owns an entry.
@@ -112,7 +111,7 @@ pub(super) enum Field {
     Flags = 56,
 }
 
-/// The sizes of a cell. Read once, checked against the map, and kept: shared memory may change.
+/// The sizes of a cell. Read once, checked against the map, and kept, because shared memory may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) value_capacity: u64,
@@ -135,15 +134,15 @@ impl Layout {
             _ => Err(Error::out_of_range(
                 "capacity",
                 format!(
-                    "{value_capacity} bytes for a value; possible are 1 to {}",
+                    "{value_capacity} bytes for a value; it must be 1 to {}",
                     VALUE_LIMIT - TYPE_NAME_MAX as u64
                 ),
             )),
         }
     }
 
-    /// The layout that makes the most of a map of `size` bytes: as many slots as 4,096 bytes each allow, 64 at
-    /// most.
+    /// The layout that makes the most of a map of `size` bytes: as many slots of 4,096 bytes as fit, at most
+    /// 64.
     pub(super) fn for_map(size: u64, flags: u64) -> Result<Self> {
         let room = size.saturating_sub(SLOTS_AT as u64);
         let slots = (room / BLOCK).min(MAX_SLOTS as u64);
@@ -151,7 +150,7 @@ impl Layout {
             return Err(Error::out_of_range(
                 "capacity",
                 format!(
-                    "a map of {size} bytes is too small for a cell; the least is {}",
+                    "a map of {size} bytes is too small for a cell; it must have at least {}",
                     SLOTS_AT as u64 + 3 * BLOCK
                 ),
             ));
@@ -191,8 +190,8 @@ impl Layout {
         self.flags & FLAG_CHECKSUMS != 0
     }
 
-    /// Whether `head` is what can be left of this layout's head while it is written: each word in place or still
-    /// zero. Also where it is all zero.
+    /// Whether `head` can be this layout's head, partly written: each word is in place or still zero. Also
+    /// true where it is all zero.
     pub(super) fn is_unfinished(&self, head: &[u8; HEAD]) -> bool {
         let whole = self.head();
         let (words, _) = head.as_chunks::<8>();
@@ -200,12 +199,12 @@ impl Layout {
         *head != whole && words.iter().zip(expected).all(|(word, whole)| *word == [0; 8] || word == whole)
     }
 
-    /// The error of who opens a map whose head is unfinished.
+    /// The error of opening a map whose head is unfinished.
     pub(super) fn unfinished(subject: &Subject) -> Error {
         Error::wrong_kind(
             subject.clone(),
-            "a cell was expected; its head is empty or cut short: none was made of it yet, or a crash came in \
-             between (create makes one)",
+            "expected a cell; its head is empty or cut short: nobody has made one yet, or a crash came in \
+             between (create_or_open makes one)",
         )
     }
 
@@ -244,16 +243,16 @@ impl Layout {
             let found = if head[0] == 0xFF
                 || matches!(head[0], b'{' | b'[' | b'"' | b'0'..=b'9' | b'a'..=b'z')
             {
-                "it looks like a map in the plain layout (open it as plain; on the command line: --plain)"
+                "it looks like a map in the plain layout (open it with PlainMapper)"
             } else {
                 "its first bytes are not those of a cell: open it with the program that made it, or choose \
                      another name"
             };
-            return Err(wrong(format!("a cell was expected; {found}")));
+            return Err(wrong(format!("expected a cell; {found}")));
         }
         if u32_at(12) == BYTE_ORDER.swap_bytes() {
             return Err(wrong(
-                "a cell made on a machine of the other byte order: read it there, and store the value here anew"
+                "a cell made on a machine of the other byte order: read it there, and store the value here again"
                     .to_owned(),
             ));
         }
@@ -288,7 +287,7 @@ impl Layout {
             Ok(layout)
         } else {
             Err(wrong(
-                "the head of a cell, whose numbers don't fit together or don't fit the map: create it anew"
+                "the head of a cell, whose numbers don't fit together or don't fit the map: create it again"
                     .to_owned(),
             ))
         }
@@ -297,8 +296,27 @@ impl Layout {
 
 /// Whether a map that starts with these bytes is a cell, of whatever version and byte order.
 pub(crate) fn is_marked(start: &[u8; MARK]) -> bool {
-    start.starts_with(MAGIC)
-        && [BYTE_ORDER.to_le_bytes(), BYTE_ORDER.to_be_bytes()].iter().any(|order| start.ends_with(order))
+    version_and_order(start).is_some()
+}
+
+/// The layout version of a cell that starts with these bytes, and whether its byte order is the other one;
+/// `None` if they don't start a cell.
+pub(super) fn version_and_order(start: &[u8]) -> Option<(u32, bool)> {
+    let (magic, rest) = start.split_first_chunk::<8>()?;
+    let (version, rest) = rest.split_first_chunk::<4>()?;
+    let order = rest.first_chunk::<4>()?;
+    let version = u32::from_ne_bytes(*version);
+    match u32::from_ne_bytes(*order) {
+        _ if magic != MAGIC => None,
+        BYTE_ORDER => Some((version, false)),
+        order if order == BYTE_ORDER.swap_bytes() => Some((version.swap_bytes(), true)),
+        _ => None,
+    }
+}
+
+/// Whether there is no cell yet, nor anything else. Making a cell writes the magic last.
+pub(super) fn has_no_magic_yet(head: &[u8; HEAD]) -> bool {
+    head.starts_with(&[0; MAGIC.len()])
 }
 
 #[cfg(test)]

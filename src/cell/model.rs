@@ -1,19 +1,50 @@
-//! The model: the protocol's own code under loom, its interleavings and the reorderings that the memory model
-//! allows, on a cell of four slots and two entries whose values are two words.
+//! The model runs the protocol's own code under loom, which explores its interleavings and the reorderings
+//! that the memory model allows. Its cell has four slots and two entries, and values of two words.
 //!
-//! A value of version `v` is the two words `v`, so a mix shows. A process that dies at a step is a thread that
-//! returns there. For each fault that the protocol guards against there is a test that puts it in and expects
+//! A value of version `v` is the two words `v`, so a mix shows. A thread that returns at a step stands for a
+//! process that dies there. For each fault that the protocol guards against, a test puts it in and expects
 //! the model to fail.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use std::sync::Arc;
 
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
+use super::primitives::plain;
 use super::protocol::{self, Current, Memory, Missed};
-use super::sync::{AtomicU32, AtomicU64, FAULT, Fault, Ordering, fence};
+
+atomic!(AtomicU64 => u64, AtomicU32 => u32);
+
+/// Faults that tests put in to show that the model would find them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// The reader does not check the slot again after it pinned it (as in mmap-sync).
+    NoCheckAfterPin,
+    /// The reader's fence between pin and check is missing.
+    NoReaderFence,
+    /// The writer's fence between taking a slot and looking at the pins is missing.
+    NoWriterFence,
+    /// The writer does not look at the pins again after it took a slot.
+    NoSecondLook,
+    /// The version is stored before its bytes.
+    PublishFirst,
+    /// The word that publishes is stored with relaxed ordering.
+    RelaxedPublish,
+    /// The copying reader does not check the slot after it copied.
+    NoCheckAfterCopy,
+    /// Sleepers are woken before the version is published, and not after.
+    WakeFirst,
+    /// The fence between publishing and looking for sleepers is missing.
+    NoWakeFence,
+}
+
+std::thread_local! {
+    /// The fault of the models made next. Loom runs all threads of a model on one thread of the system.
+    static FAULT: std::cell::Cell<Option<Fault>> = const { std::cell::Cell::new(None) };
+}
 
 const SLOTS: usize = 4;
 const ENTRIES: usize = 2;
@@ -30,6 +61,7 @@ struct Model {
     /// The kernel's wait queue.
     queue: Mutex<()>,
     queued: Condvar,
+    fault: Option<Fault>,
 }
 
 impl Model {
@@ -44,10 +76,15 @@ impl Model {
             lock: Mutex::new(()),
             queue: Mutex::new(()),
             queued: Condvar::new(),
+            fault: FAULT.get(),
         })
     }
 
-    /// Sleeps while the word is `expected`, as a futex does: the check and the falling asleep are one.
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
+    /// Sleeps while the word is `expected`, as a futex does: checking and falling asleep are one step.
     fn sleep(&self, expected: u64) {
         let queue = self.queue.lock().unwrap();
         if self.current.load(Ordering::Relaxed) == expected {
@@ -59,7 +96,7 @@ impl Model {
         [self.bytes[slot][0].load(Ordering::Relaxed), self.bytes[slot][1].load(Ordering::Relaxed)]
     }
 
-    /// One publication, ended after a number of steps as by a kill; `None` runs to the end.
+    /// One publication that ends after a number of steps, as if killed; `None` runs to the end.
     fn publish(&self, dies_after: Option<u32>) {
         let _lock = self.lock.lock().unwrap();
         let current = Current(self.current.load(Ordering::Relaxed));
@@ -72,7 +109,7 @@ impl Model {
         if dead(1) {
             return;
         }
-        let early = super::sync::is_faulty(Fault::PublishFirst);
+        let early = self.has(Fault::PublishFirst);
         if early {
             protocol::publish(self, slot, version);
         }
@@ -116,13 +153,13 @@ impl Model {
         }
     }
 
-    /// Overwrites the bytes of a slot that was taken for that.
+    /// Overwrites the bytes of a slot taken for that.
     fn wipe(&self, slot: usize) {
         self.bytes[slot][0].store(0, Ordering::Relaxed);
         self.bytes[slot][1].store(0, Ordering::Relaxed);
     }
 
-    /// One pinned read: the version, checked to be whole.
+    /// One pinned read. Returns the version, and checks that it is whole.
     fn read(&self, entry: usize) -> u64 {
         match protocol::pin(self, entry) {
             Ok(current) => {
@@ -148,6 +185,13 @@ impl Model {
 }
 
 impl Memory for Model {
+    type Word = AtomicU64;
+    type Half = AtomicU32;
+
+    fn fence(ordering: Ordering) {
+        fence(ordering);
+    }
+
     fn slots(&self) -> usize {
         SLOTS
     }
@@ -179,6 +223,59 @@ impl Memory for Model {
     fn wake(&self) {
         let _queue = self.queue.lock().unwrap();
         self.queued.notify_all();
+    }
+
+    fn fence_after_pin(&self) {
+        if !self.has(Fault::NoReaderFence) {
+            plain::fence(self);
+        }
+    }
+
+    fn stands_after_pin(&self, current: Current) -> bool {
+        plain::stands(self.version(current.slot()), current) || self.has(Fault::NoCheckAfterPin)
+    }
+
+    fn stands_after_copy(&self, word: &AtomicU64, current: Current) -> bool {
+        plain::stands_after_copy::<Self>(word, current) || self.has(Fault::NoCheckAfterCopy)
+    }
+
+    fn fence_after_take(&self) {
+        if !self.has(Fault::NoWriterFence) {
+            plain::fence(self);
+        }
+    }
+
+    fn is_pinned_after_take(&self, slot: usize, own: Option<usize>) -> bool {
+        !self.has(Fault::NoSecondLook) && plain::is_pinned_beside(self, slot, own)
+    }
+
+    fn take_mark(&self) -> bool {
+        let took = plain::take_mark(self);
+        if self.has(Fault::WakeFirst) {
+            self.wake();
+            return false;
+        }
+        took
+    }
+
+    fn store_current(&self, current: Current) {
+        if self.has(Fault::RelaxedPublish) {
+            self.current.store(current.0, Ordering::Relaxed);
+        } else {
+            plain::store_current(self, current);
+        }
+    }
+
+    fn fence_after_publish(&self) {
+        if !self.has(Fault::NoWakeFence) {
+            plain::fence(self);
+        }
+    }
+
+    fn wake_sleepers(&self, took_mark: bool) {
+        if !self.has(Fault::WakeFirst) {
+            plain::wake_sleepers(self, took_mark);
+        }
     }
 }
 
@@ -289,8 +386,8 @@ fn waiter_and_publisher() {
     waiter.join().unwrap();
 }
 
-/// The first version is to be wiped: by the writer that replaced it, or by its readers when they let go. Then its
-/// slot is written again.
+/// The first version must be wiped, by the writer that replaced it or by its readers when they unpin it. Then
+/// its slot is written again.
 fn wiped_by_whoever_can() {
     let model = Model::new();
     model.publish(None);
@@ -409,7 +506,7 @@ fn a_reader_that_dies_with_a_pin_stops_nobody() {
     explore(3, || {
         let model = Model::new();
         model.publish(None);
-        // Dies pinned, or between pin and check: to the others both look the same.
+        // Dies pinned, or between pin and check. To the others both look the same.
         let dying = {
             let model = model.clone();
             thread::spawn(move || {

@@ -1,8 +1,10 @@
-//! The protocol: how one value is replaced as a whole while others read it, whoever dies at whatever step.
+//! The protocol: how one value is replaced as a whole while others read it, whichever process dies at
+//! whichever step.
 //!
-//! Knows no bytes and no system, only a handful of atomic words ([`Memory`]); `loom` explores its interleavings
-//! on a scaled-down memory. The sources: hazard pointers (Michael 2004) for pins, and the seqlock as analysed
-//! by Boehm (MSPC 2012) for copying readers.
+//! It knows neither bytes nor the system, only a handful of atomic words ([`Memory`]); `loom` explores its
+//! interleavings on a scaled-down memory. `primitives` says what each step on the words is. The sources:
+//! hazard pointers (Michael 2004) for pins, and the seqlock as analysed by Boehm (MSPC 2012) for copying
+//! readers.
 //!
 //! **Words.** `current` says which slot holds which version. Each slot has a `version`: the version that its
 //! bytes belong to, 0 while they belong to none. Each reader's entry has a `pin`: the slot that must not be
@@ -10,68 +12,27 @@
 //!
 //! **Why a pinned slot is never written.** The reader stores its pin, then (fence) loads the slot's version.
 //! The writer stores 0 as the slot's version, then (fence) loads the pins. Both fences are sequentially
-//! consistent, so at least one sees the other's store: either the reader finds 0 and starts again, or the writer
-//! finds the pin and takes another slot. A writer that publishes one version after the other takes the next slot
-//! together with a publication, under the one fence that this needs for its sleepers too.
+//! consistent, so at least one sees the other's store: either the reader finds 0 and starts again, or the
+//! writer finds the pin and takes another slot. A writer that publishes one version after the other takes the
+//! next slot together with a publication, under the one fence that this needs for its sleepers too.
 //!
-//! **Why the writer always finds a slot.** There are two more slots than entries: the current one, one for each
-//! pin, and one to write. A slot that was found pinned on the second look was pinned by a reader that had loaded
-//! an old `current`; each entry can do that once while the writer, which alone changes `current`, looks.
+//! **Why the writer always finds a slot.** There are two more slots than entries: the current one, one for
+//! each pin, and one to write. A slot that was found pinned on the second look was pinned by a reader that
+//! had loaded an old `current`; each entry can do that once while the writer, which alone changes `current`,
+//! looks.
 
-use super::sync::{AtomicU32, AtomicU64, Fault, Ordering, fence, is_faulty};
-use crate::steps::{self, Step};
+use std::sync::atomic::Ordering;
 
-/// The words that readers and writers share.
-pub(super) trait Memory {
-    fn slots(&self) -> usize;
-    fn entries(&self) -> usize;
-    /// Which slot holds the newest version: see [`Current`].
-    fn current(&self) -> &AtomicU64;
-    /// Not 0 when somebody may be asleep.
-    fn sleepers(&self) -> &AtomicU32;
-    /// One more than the highest entry that was ever claimed.
-    fn claimed(&self) -> &AtomicU32;
-    fn pin(&self, entry: usize) -> &AtomicU64;
-    fn version(&self, slot: usize) -> &AtomicU64;
-    /// Wakes all who sleep on the low half of `current`.
-    fn wake(&self);
-    /// Whether a slot that is not current must stay as it is all the same.
-    fn is_kept(&self, _slot: usize) -> bool {
-        false
-    }
-}
+use super::primitives::{Atomic, plain};
+pub(super) use super::primitives::{Current, MAX_SLOTS, MAX_VERSION, Memory};
 
-const SLOT_BITS: u32 = 6;
-/// The highest version that a word of `current` can name.
-pub(super) const MAX_VERSION: u64 = u64::MAX >> SLOT_BITS;
-/// The most slots that a word of `current` can name.
-pub(super) const MAX_SLOTS: usize = 1 << SLOT_BITS;
-
-/// The value of `current`: bits 0 to 5 the slot, bits 6 to 63 the version; 0 when nothing was stored yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Current(pub(super) u64);
-
-impl Current {
-    pub(super) fn new(version: u64, slot: usize) -> Self {
-        Self(version << SLOT_BITS | slot as u64)
-    }
-
-    pub(super) fn version(self) -> u64 {
-        self.0 >> SLOT_BITS
-    }
-
-    pub(super) fn slot(self) -> usize {
-        self.0 as usize & (MAX_SLOTS - 1)
-    }
-}
-
-/// How often a reader starts again before it reports that it was overtaken, or tries with an entry taken anew.
+/// How often a reader starts again before it reports that it was overtaken, or tries a new entry.
 ///
-/// A pinning attempt fails only if the writer took the slot again between two loads of the reader, which takes
-/// a preemption of the reader just there and two publications meanwhile; a copying one if the writer published
-/// twice during the copy, and a slot is reused only every third time, so that one attempt in two gets through
-/// even if writer and reader are equally fast. 64 failures in a row don't happen by chance: something changes
-/// the words that is no writer of this protocol.
+/// A pinning attempt fails only if the writer took the slot again between two loads of the reader. That takes
+/// a preemption of the reader just there and two publications meanwhile. A copying attempt fails if the
+/// writer published twice during the copy. A slot is reused only every third time, so one attempt in two gets
+/// through even if writer and reader are equally fast. 64 failures in a row don't happen by chance: something
+/// other than a writer of this protocol changes the words.
 pub(super) const ATTEMPTS: u32 = 64;
 
 /// Why a reader came back without a version.
@@ -98,10 +59,9 @@ pub(super) fn newest(memory: &impl Memory) -> Result<Current, Missed> {
     Ok(current)
 }
 
-/// Pins the newest version with `entry`, which the caller owns; what it pinned before is let go.
+/// Pins the newest version with `entry`, which the caller owns, and unpins what the entry pinned before.
 #[inline]
 pub(super) fn pin(memory: &impl Memory, entry: usize) -> Result<Current, Missed> {
-    let pin = memory.pin(entry);
     let mut missed = Missed::Overtaken;
     for _ in 0..ATTEMPTS {
         let current = match newest(memory) {
@@ -111,32 +71,24 @@ pub(super) fn pin(memory: &impl Memory, entry: usize) -> Result<Current, Missed>
                 break;
             }
         };
-        steps::reach(Step::ReaderBeforePin);
-        // Release: reads of the slot pinned before come before it is let go.
-        pin.store(current.slot() as u64 + 1, Ordering::Release);
-        steps::reach(Step::ReaderAfterPin);
-        if !is_faulty(Fault::NoReaderFence) {
-            fence(Ordering::SeqCst);
-        }
-        // Acquire: the bytes are at least as new as the version that is found here.
-        let version = memory.version(current.slot()).load(Ordering::Acquire);
-        if version == current.version() || is_faulty(Fault::NoCheckAfterPin) {
-            steps::reach(Step::ReaderPinned);
+        memory.store_pin(entry, current.slot());
+        memory.fence_after_pin();
+        if memory.stands_after_pin(current) {
             return Ok(current);
         }
     }
-    pin.store(0, Ordering::Release);
+    unpin(memory, entry);
     Err(missed)
 }
 
-/// Lets go of what `entry` pins.
+/// Unpins what `entry` pins.
 #[inline]
 pub(super) fn unpin(memory: &impl Memory, entry: usize) {
     memory.pin(entry).store(0, Ordering::Release);
 }
 
-/// Reads the newest version without a pin: `copy` copies from a slot, with atomic loads, and its result counts
-/// only if the slot still holds that version afterwards.
+/// Reads the newest version without a pin: `copy` copies from a slot, with atomic loads, and its result
+/// counts only if the slot still holds that version afterwards.
 pub(super) fn copy<R>(
     memory: &impl Memory,
     mut copy: impl FnMut(Current) -> R,
@@ -150,45 +102,31 @@ pub(super) fn copy<R>(
     Err(Missed::Overtaken)
 }
 
-/// One attempt of [`copy`]; `None` where a writer was faster.
+/// One attempt of [`copy`]; `None` if a writer was faster.
 #[inline]
 pub(super) fn copy_once<R>(
     memory: &impl Memory,
     current: Current,
     copy: impl FnOnce(Current) -> R,
 ) -> Option<R> {
-    let version = memory.version(current.slot());
-    if version.load(Ordering::Acquire) != current.version() {
+    let word = memory.version(current.slot());
+    if !memory.stands_before_copy(word, current) {
         return None;
     }
-    steps::reach(Step::ReaderCopies);
     let copied = copy(current);
-    // The loads of the copy come before the load below. Where one of them saw a byte of a newer version,
-    // that load sees that the slot was taken.
-    fence(Ordering::Acquire);
-    let stands = version.load(Ordering::Relaxed) == current.version() || is_faulty(Fault::NoCheckAfterCopy);
-    stands.then_some(copied)
+    memory.stands_after_copy(word, current).then_some(copied)
 }
 
-/// How many entries may hold a pin. The word is shared: it may say more than there are.
+/// How many entries may hold a pin.
 #[inline]
 pub(super) fn claimed(memory: &impl Memory) -> usize {
-    (memory.claimed().load(Ordering::Relaxed) as usize).min(memory.entries())
+    plain::claimed(memory)
 }
 
 /// Whether an entry pins `slot`.
 #[inline]
 pub(super) fn is_pinned(memory: &impl Memory, slot: usize) -> bool {
-    is_pinned_beside(memory, slot, None)
-}
-
-/// Whether an entry other than `own` pins `slot`.
-#[inline]
-fn is_pinned_beside(memory: &impl Memory, slot: usize, own: Option<usize>) -> bool {
-    let claimed = claimed(memory);
-    let mut entries = (0..claimed).filter(|entry| Some(*entry) != own);
-    // Acquire: what a reader read before it let go comes before what is written now.
-    entries.any(|entry| memory.pin(entry).load(Ordering::Acquire) == slot as u64 + 1)
+    plain::is_pinned_beside(memory, slot, None)
 }
 
 /// A bit for each slot that an entry pins.
@@ -204,58 +142,52 @@ pub(super) fn pinned(memory: &impl Memory) -> u64 {
     slots
 }
 
-/// Takes a slot from its version, unless it is pinned: then it keeps it. Only for who has the writers' lock;
-/// never for the current slot.
+/// Takes a slot from its version, unless the slot is pinned: then it keeps the version. Requires the writers'
+/// lock; the slot must not be the current one.
 pub(super) fn take(memory: &impl Memory, slot: usize) -> bool {
     if is_pinned(memory, slot) {
         return false;
     }
-    steps::reach(Step::WriterBeforeTake);
-    let version = memory.version(slot);
-    let old = version.swap(0, Ordering::Acquire);
-    if !is_faulty(Fault::NoWriterFence) {
-        fence(Ordering::SeqCst);
-    }
-    if is_faulty(Fault::NoSecondLook) || !is_pinned(memory, slot) {
+    let old = memory.take_version(slot);
+    memory.fence_after_take();
+    if !memory.is_pinned_after_take(slot, None) {
         return true;
     }
-    // The bytes are as they were, so the slot may have its version again, and its reader can take it in its turn.
-    // While the word was 0 no reader took the slot.
-    let _ = version.compare_exchange(0, old, Ordering::Release, Ordering::Relaxed);
+    // The bytes are as they were, so the slot may have its version back, and its reader can take it in turn.
+    // While the word was 0, no reader took the slot.
+    let _ = memory.version(slot).compare_exchange(0, old, Ordering::Release, Ordering::Relaxed);
     false
 }
 
 /// The version of a slot that a reader took to wipe it.
 const WIPED: u64 = u64::MAX;
 
-/// Takes a slot that is not current from its `version` without the writers' lock, unless another entry pins it.
-/// For a reader that owns `entry` and pins nothing with it; on `true` the entry pins the slot.
-pub(super) fn take_with_pin(memory: &impl Memory, entry: usize, slot: usize, version: u64) -> bool {
-    let pin = memory.pin(entry);
-    pin.store(slot as u64 + 1, Ordering::Release);
-    fence(Ordering::SeqCst);
+/// Takes a slot that is not current from its `version`, without the writers' lock, unless another entry pins
+/// it. The caller is a reader that owns `entry` and pins nothing with it. On `true` the entry pins the slot.
+pub(super) fn take_with_pin<M: Memory>(memory: &M, entry: usize, slot: usize, version: u64) -> bool {
+    plain::store_pin(memory, entry, slot);
+    M::fence(Ordering::SeqCst);
     let word = memory.version(slot);
-    let is_alone = || !is_pinned_beside(memory, slot, Some(entry));
-    // As in `pin`: from here on no writer writes to the slot, if it still has the version.
+    // As in `pin`: if the slot still has the version, no writer writes to it from here on.
     let taken = word.load(Ordering::Acquire) == version
-        && is_alone()
+        && !plain::is_pinned_beside(memory, slot, Some(entry))
         && word.compare_exchange(version, WIPED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         && {
-            fence(Ordering::SeqCst);
-            let taken = is_faulty(Fault::NoSecondLook) || is_alone();
+            M::fence(Ordering::SeqCst);
+            let taken = !memory.is_pinned_after_take(slot, Some(entry));
             if !taken {
                 let _ = word.compare_exchange(WIPED, version, Ordering::Release, Ordering::Relaxed);
             }
             taken
         };
     if !taken {
-        pin.store(0, Ordering::Release);
+        unpin(memory, entry);
     }
     taken
 }
 
-/// Takes the slot to write next: the lowest that is free. The slot that was current before this one is taken
-/// only if there is no other: who copies from it without a pin gets more time.
+/// Takes the slot to write next: the lowest free one. It takes the slot that was current before this one only
+/// if there is no other, so that readers that copy from that slot without a pin get more time.
 pub(super) fn take_next(memory: &impl Memory, current: Current) -> Option<usize> {
     let is_current = |slot: usize| current.version() > 0 && slot == current.slot();
     let was_current =
@@ -271,49 +203,34 @@ pub(super) fn take_next(memory: &impl Memory, current: Current) -> Option<usize>
     previous.filter(|slot| take(memory, *slot))
 }
 
-/// Publishes what was written to `slot` as `version`, and wakes sleepers. Only for who has the writers' lock
-/// and took the slot.
+/// Publishes what was written to `slot` as `version`, and wakes sleepers. Requires the writers' lock, under
+/// which the slot was taken.
 pub(super) fn publish(memory: &impl Memory, slot: usize, version: u64) {
     publish_and_take(memory, slot, version, None);
 }
 
-/// [`publish`], and takes the slot `next` under the same fence, so that the next publication needs none of its
-/// own. `false` where it is pinned.
+/// As [`publish`], and takes the slot `next` under the same fence, so that the next publication needs no
+/// fence for that. `false` if `next` is pinned.
 #[inline]
 pub(super) fn publish_and_take(memory: &impl Memory, slot: usize, version: u64, next: Option<usize>) -> bool {
-    let word = Current::new(version, slot).0;
-    steps::reach(Step::WriterFilled);
-    memory.version(slot).store(version, Ordering::Release);
+    memory.store_version(slot, version);
     if let Some(next) = next {
         memory.version(next).store(0, Ordering::Relaxed);
     }
-    steps::reach(Step::WriterBeforePublish);
-    // Who set the mark before this is asleep, or will find that `current` changed when it tries to sleep: it is
-    // woken below. Who sets it after this finds its mark in place for the next publication.
-    let sleepers = memory.sleepers();
-    let mut asleep = sleepers.load(Ordering::Relaxed) != 0 && sleepers.swap(0, Ordering::Relaxed) != 0;
-    if is_faulty(Fault::WakeFirst) {
-        memory.wake();
-        asleep = false;
-    }
-    let ordering = if is_faulty(Fault::RelaxedPublish) { Ordering::Relaxed } else { Ordering::Release };
-    memory.current().store(word, ordering);
-    steps::reach(Step::WriterPublished);
-    if !is_faulty(Fault::NoWakeFence) {
-        // Either this sees the mark of one who is going to sleep, or that one sees the new version. And either
-        // this sees the pin of one who comes to `next`, or that one finds that it was taken.
-        fence(Ordering::SeqCst);
-    }
-    if asleep || (sleepers.load(Ordering::Relaxed) != 0 && !is_faulty(Fault::WakeFirst)) {
-        memory.wake();
-    }
-    steps::reach(Step::WriterWoke);
-    next.is_some_and(|next| is_faulty(Fault::NoSecondLook) || !is_pinned(memory, next))
+    // A waiter that set the mark before this is asleep, or will find that `current` changed when it tries to
+    // sleep; it is woken below. A waiter that sets it after this leaves its mark for the next publication.
+    let asleep = memory.take_mark();
+    memory.store_current(Current::new(version, slot));
+    // Either this sees the mark of a waiter that is going to sleep, or the waiter sees the new version. And
+    // either this sees the pin of a reader that comes to `next`, or the reader finds that the slot was taken.
+    memory.fence_after_publish();
+    memory.wake_sleepers(asleep);
+    next.is_some_and(|next| !memory.is_pinned_after_take(next, None))
 }
 
-/// The slot to take with a publication that has `slot` follow on `replaced`: the lowest of the first `touched`
-/// that is neither pinned nor one of those two, unless it is to be kept. Who copies from `replaced` without a pin gets
-/// more time.
+/// The slot to take with a publication that makes `slot` follow `replaced`: the lowest of the first `touched`
+/// that is not pinned, is not one of those two, and need not be kept. Readers that copy from `replaced`
+/// without a pin get more time.
 #[inline]
 pub(super) fn find_next(
     memory: &impl Memory,
@@ -327,15 +244,15 @@ pub(super) fn find_next(
     (lowest < touched.min(memory.slots()) && !memory.is_kept(lowest)).then_some(lowest)
 }
 
-/// What a waiter does before it sleeps: leaves its mark and looks once more. `true` to sleep for as long as
-/// `current` is `seen`; `false` when it is another by now.
-pub(super) fn prepare_sleep(memory: &impl Memory, seen: u64) -> bool {
-    prepare_sleep_on(memory.sleepers(), memory.current(), seen)
+/// What a waiter does before it sleeps: leaves its mark and looks once more. `true`: sleep as long as
+/// `current` is `seen`; `false`: it is another by now.
+pub(super) fn prepare_sleep<M: Memory>(memory: &M, seen: u64) -> bool {
+    prepare_sleep_on::<M>(memory.sleepers(), memory.current(), seen)
 }
 
-/// [`prepare_sleep`] with the two words that it is about.
-pub(super) fn prepare_sleep_on(sleepers: &AtomicU32, current: &AtomicU64, seen: u64) -> bool {
+/// [`prepare_sleep`] on the two words that it uses.
+pub(super) fn prepare_sleep_on<M: Memory>(sleepers: &M::Half, current: &M::Word, seen: u64) -> bool {
     sleepers.store(1, Ordering::Relaxed);
-    fence(Ordering::SeqCst);
+    M::fence(Ordering::SeqCst);
     current.load(Ordering::Acquire) == seen
 }

@@ -1,32 +1,68 @@
 //! The reading side of a cell: pinned snapshots, and copies.
 
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
 use super::protocol::{self, Current, Memory};
 use super::shared::{BAD_LENGTH, Shared};
+use super::terms::is_send_and_sync;
+use super::value::{Value, is_over, time, time_or_none};
 use super::words::{Header, UNPINNED_CHUNK, Words};
-use crate::error::{Error, Result};
-use crate::map::bytes;
+use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 use crate::sys;
 
 /// Reads a cell. One for each thread.
 ///
-/// It keeps the newest version that it saw pinned, so that loading it again costs one look at one word.
-#[derive(Debug)]
+/// It keeps the newest version that it saw pinned, so loading that version again costs one look at one word.
+///
+/// ```
+/// # use handover::cell::Cell;
+/// # use handover::map::MemoryMappedFile;
+/// # let cell = Cell::make_in(MemoryMappedFile::anonymous(1 << 20)?)?;
+/// let mut reader = cell.reader();
+/// let mut writer = cell.try_writer()?.expect("nobody else writes");
+/// for version in 1..=3 {
+///     writer.publish(&[version; 100])?;
+///     let snapshot = reader.load()?.expect("there is a value");
+///     assert_eq!(snapshot.copy()?.as_slice(), [version; 100]);
+/// }
+/// # Ok::<(), handover::Error>(())
+/// ```
+#[must_use = "dropping a reader unpins its version"]
 pub struct Reader {
-    /// Of `shared`: here they are at hand.
+    /// A copy of those in `shared`, at hand here.
     words: Words,
     shared: Arc<Shared>,
     last: Option<Snapshot>,
 }
 
-/// One version, pinned: its bytes don't change and are not copied while this or a clone lives.
-#[derive(Clone, Debug)]
+const _: () = is_send_and_sync::<Reader>();
+
+/// One version, pinned: its bytes don't change while this or a clone lives. They are not copied.
+///
+/// `Debug` shows the version, the length and the codec, never the bytes.
+///
+/// ```
+/// # use handover::cell::Cell;
+/// # use handover::map::MemoryMappedFile;
+/// # let cell = Cell::make_in(MemoryMappedFile::anonymous(1 << 20)?)?;
+/// let mut writer = cell.try_writer()?.expect("nobody else writes");
+/// writer.publish(b"old")?;
+/// let mut reader = cell.reader();
+/// let snapshot = reader.load()?.expect("there is a value").clone();
+///
+/// writer.publish(b"new")?;
+/// assert_eq!((snapshot.version(), snapshot.copy()?.as_slice()), (1, b"old".as_slice()));
+/// # Ok::<(), handover::Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "dropping a snapshot releases its pin"]
 pub struct Snapshot {
     pin: Arc<Pin>,
     /// Of `pin`.
@@ -35,35 +71,14 @@ pub struct Snapshot {
     header: Header,
 }
 
-/// An entry, and what it pins.
-#[derive(Debug)]
+const _: () = is_send_and_sync::<Snapshot>();
+
+/// An entry and its pin.
 struct Pin {
     shared: Arc<Shared>,
     entry: usize,
     generation: u32,
     current: AtomicU64,
-}
-
-/// One version's bytes, copied, and what was stored with them.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Value {
-    /// The version.
-    pub version: u64,
-    /// Its bytes, wiped when dropped.
-    pub bytes: Zeroizing<Vec<u8>>,
-    /// The number of its codec.
-    pub codec: u32,
-    /// The name of its type, if it was stored with one.
-    pub type_name: Option<String>,
-    /// When it was written.
-    pub written: SystemTime,
-    /// When it becomes unreadable.
-    pub expires: Option<SystemTime>,
-}
-
-fn time(nanoseconds: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_nanos(nanoseconds)
 }
 
 fn text(name: Vec<u8>) -> Option<String> {
@@ -75,7 +90,7 @@ impl Shared {
         text(self.copy_name(slot, header))
     }
 
-    /// The value of a slot whose version stands, or is checked after.
+    /// The value of a slot whose version is pinned, or checked afterwards.
     fn value(&self, current: Current, header: &Header, is_pinned: bool) -> Result<Value> {
         Ok(Value {
             version: current.version(),
@@ -83,7 +98,7 @@ impl Shared {
             codec: header.codec,
             type_name: self.copy_type_name(current.slot(), header),
             written: time(header.written),
-            expires: (header.expires > 0).then(|| time(header.expires)),
+            expires: time_or_none(header.expires),
         })
     }
 }
@@ -96,7 +111,7 @@ pub(super) fn copy(shared: &Shared) -> Result<Option<Value>> {
     copied.any_length().transpose()
 }
 
-/// What [`copy_unpinned`] came to.
+/// The outcome of [`copy_unpinned`].
 enum Copied<R> {
     Value(R),
     Nothing,
@@ -104,7 +119,7 @@ enum Copied<R> {
 }
 
 impl<R> Copied<R> {
-    /// Where any length was allowed.
+    /// For a copy where any length was allowed.
     fn any_length(self) -> Option<R> {
         match self {
             Self::Value(value) => Some(value),
@@ -114,14 +129,15 @@ impl<R> Copied<R> {
     }
 }
 
-/// Has `copy` copy the newest value, at most `room` bytes of it, without a pin, where that is `most` bytes or less.
+/// Copies the newest value with `copy`, at most `room` bytes of it, without a pin, if that is at most `most`
+/// bytes.
 fn copy_unpinned<R>(
     shared: &Shared,
     most: usize,
     room: usize,
     mut copy: impl FnMut(Current, &Header) -> R,
 ) -> Result<Copied<R>> {
-    // Nothing that may not be read is copied.
+    // A value that may not be read is not copied.
     let copied = protocol::copy(&shared.words, |current| {
         let header = shared.header(current.slot())?;
         if header.is_empty() {
@@ -145,14 +161,28 @@ impl Reader {
         Self { words: shared.words, shared, last: None }
     }
 
-    /// The newest version, pinned; `None` where there is no value: not yet, cleared, taken or expired.
+    /// Pins the newest version; `None` where there is no value: nothing was stored yet, or the value was
+    /// cleared, taken or has expired.
     ///
-    /// The snapshot that was loaded before is let go, unless it was cloned.
+    /// Releases the snapshot that was loaded before, unless it was cloned.
+    ///
+    /// ```
+    /// # use handover::cell::Cell;
+    /// # use handover::map::MemoryMappedFile;
+    /// # let cell = Cell::make_in(MemoryMappedFile::anonymous(1 << 20)?)?;
+    /// let mut reader = cell.reader();
+    /// assert!(reader.load()?.is_none());
+    ///
+    /// cell.try_writer()?.expect("nobody else writes").publish(b"hello")?;
+    /// let snapshot = reader.load()?.expect("there is a value");
+    /// assert_eq!(snapshot.copy()?.as_slice(), b"hello");
+    /// # Ok::<(), handover::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `TooManyReaders` where all 62 entries are taken; `Unsupported` on a handle that can't write, which can
-    /// [`copy`](crate::Cell::copy); `Corrupt`; `ClockWentBack`.
+    /// `TooManyReaders` where all 62 entries are taken; `AccessDenied` on a handle that can't write (it can
+    /// still [`copy`](Self::copy)); `Corrupt`; `ClockWentBack`.
     #[inline]
     pub fn load(&mut self) -> Result<Option<&Snapshot>> {
         let word = self.words.current().load(Ordering::Acquire);
@@ -168,14 +198,14 @@ impl Reader {
         })
     }
 
-    /// Loads the newest version if it is another one than before, and says whether there is a value.
+    /// Loads the newest version if it differs from the one before. Returns whether there is a value.
     fn look_again(&mut self, word: u64) -> Result<bool> {
         if !self.stands(word, |_| true) {
             self.load_new()?;
         }
         let Some(Snapshot { header, .. }) = &self.last else { return Ok(false) };
         if header.expires != 0 && !header.is_empty() && self.shared.is_expired(header)? {
-            // Nobody may read it any more: a pin would only keep it from being wiped.
+            // Nobody may read the value any more: a pin would only keep it from being wiped.
             self.last = None;
             return Ok(false);
         }
@@ -188,19 +218,40 @@ impl Reader {
         Current(self.words.current().load(Ordering::Acquire)).version()
     }
 
-    /// The newest value, copied; `None` where there is no value. A long one is pinned meanwhile, where that can
-    /// be done. Lets go of the version that was loaded last.
+    /// Copies the newest value; `None` where there is no value. Pins a long one meanwhile, where possible.
+    /// Unpins the version that was loaded last.
+    ///
+    /// ```
+    /// # use handover::cell::Cell;
+    /// # use handover::map::MemoryMappedFile;
+    /// # let cell = Cell::make_in(MemoryMappedFile::anonymous(1 << 20)?)?;
+    /// # cell.try_writer()?.expect("nobody else writes").publish(b"hello")?;
+    /// let value = cell.reader().copy()?.expect("there is a value");
+    /// assert_eq!((value.version, value.bytes.as_slice()), (1, b"hello".as_slice()));
+    /// # Ok::<(), handover::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
     /// `Overtaken`, `Corrupt`, `ClockWentBack`.
-    pub fn read(&mut self) -> Result<Option<Value>> {
+    pub fn copy(&mut self) -> Result<Option<Value>> {
         self.copy_with(usize::MAX, Shared::value)?.transpose()
     }
 
-    /// Copies the newest value's first bytes into `to`, as many as there is room for, and gives the value's length;
-    /// `None` where there is no value. Takes no memory; else as [`read`](Self::read). Beyond the value, and after an error,
-    /// `to` may hold anything.
+    /// Copies the newest value's first bytes into `to`, as many as fit, and returns the value's length;
+    /// `None` where there is no value. Allocates nothing; otherwise as [`copy`](Self::copy). Beyond the
+    /// value, and after an error, `to` may hold anything.
+    ///
+    /// ```
+    /// # use handover::cell::Cell;
+    /// # use handover::map::MemoryMappedFile;
+    /// # let cell = Cell::make_in(MemoryMappedFile::anonymous(1 << 20)?)?;
+    /// # cell.try_writer()?.expect("nobody else writes").publish(b"hello")?;
+    /// let mut first = [0; 4];
+    /// assert_eq!(cell.reader().copy_into(&mut first)?, Some(5));
+    /// assert_eq!(&first, b"hell");
+    /// # Ok::<(), handover::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -214,8 +265,8 @@ impl Reader {
         })
     }
 
-    /// Has `copy` copy the newest value, at most `room` bytes of it: few without a pin, many under one where it can
-    /// be had. Pins nothing when it comes back.
+    /// Copies the newest value with `copy`, at most `room` bytes of it: few bytes without a pin, many under a
+    /// pin if it can get one. Pins nothing when it returns.
     #[inline]
     fn copy_with<R>(
         &mut self,
@@ -224,7 +275,7 @@ impl Reader {
     ) -> Result<Option<R>> {
         self.last = None;
         let (words, shared) = (self.words, &*self.shared);
-        // What most calls come to: a short value that nobody replaces meanwhile.
+        // The usual case: a short value that nobody replaces meanwhile.
         if let Ok(current) = protocol::newest(&words)
             && let Some(Some(copied)) = protocol::copy_once(&words, current, |current| {
                 let header = shared.header_in(words, current.slot())?;
@@ -252,28 +303,42 @@ impl Reader {
         match unpinned(&self.shared, UNPINNED_CHUNK) {
             Ok(Copied::Value(value)) => return Ok(Some(value)),
             Ok(Copied::Nothing) => return Ok(None),
-            // The second: too often replaced.
-            Ok(Copied::TooLong) | Err(Error::Overtaken { .. }) => {}
+            // The second reason: the value was replaced too often.
+            Ok(Copied::TooLong) => {}
+            Err(error) if error.kind() == ErrorKind::Overtaken => {}
             Err(other) => return Err(other),
         }
         let copied = match self.load() {
             Ok(Some(pinned)) => Ok(Some(copy(&pinned.pin.shared, pinned.current, &pinned.header, true))),
             Ok(None) => Ok(None),
-            Err(Error::TooManyReaders { .. }) => unpinned(&self.shared, usize::MAX).map(Copied::any_length),
+            Err(error) if error.kind() == ErrorKind::TooManyReaders => {
+                unpinned(&self.shared, usize::MAX).map(Copied::any_length)
+            }
             Err(other) => Err(other),
         };
         self.last = None;
         copied
     }
 
-    /// Declares that every process which can write to the cell keeps its protocol. Snapshots then lend their
+    /// Declares that every process that can write to the cell keeps its protocol. Snapshots then lend their
     /// bytes as `&[u8]`, without a copy.
     ///
     /// # Safety
     ///
-    /// While a snapshot of the reader lives, no process may change the bytes of a slot that an entry pins, nor
-    /// shorten the file. All handles of this library keep that; the trust is in everybody who may open the
-    /// map for writing, by its owner and mode. A snapshot must not be used in a forked child.
+    /// While a snapshot of the reader lives, no process may change the bytes of a slot that an entry pins, or
+    /// shorten the file. All handles of this library comply; you trust everyone whom the map's owner and mode
+    /// allow to open it for writing. A snapshot must not be used in a forked child.
+    ///
+    /// ```
+    /// # use handover::cell::Cell;
+    /// # use handover::map::MemoryMappedFile;
+    /// # let cell = Cell::make_in(MemoryMappedFile::anonymous(1 << 20)?)?;
+    /// # cell.try_writer()?.expect("nobody else writes").publish(b"hello")?;
+    /// // SAFETY: nobody else can open this map, and this process writes only through the library.
+    /// let mut reader = unsafe { cell.reader().trust_writers() };
+    /// assert_eq!(reader.load()?, Some(b"hello".as_slice()));
+    /// # Ok::<(), handover::Error>(())
+    /// ```
     pub unsafe fn trust_writers(self) -> TrustingReader {
         TrustingReader { reader: self }
     }
@@ -285,8 +350,8 @@ impl Reader {
             && last.generation == sys::fork_generation()
             && Arc::strong_count(&last.pin) == 1
         {
-            // Nobody else has the snapshot, and what others did with theirs comes before: its entry goes on to
-            // the new version.
+            // Nobody else has the snapshot, and whatever others did with their clones comes before this. So
+            // its entry moves on to the new version.
             fence(Ordering::Acquire);
             if let Ok(current) = protocol::pin(&words, last.pin.entry)
                 && let Some(header) = self.shared.header_in(words, current.slot())
@@ -303,12 +368,12 @@ impl Reader {
         self.load_first()
     }
 
-    /// Loads as if nothing had been loaded before.
+    /// Loads as if nothing was loaded before.
     #[cold]
     fn load_first(&mut self) -> Result<()> {
         self.last = None;
         let (words, shared) = (self.words, &self.shared);
-        let entry = shared.claim_entry()?;
+        let entry = shared.claim_entry().map_err(|error| error.about(shared.map.subject()))?;
         let pinned = protocol::pin(&words, entry).map(|current| (current, shared.header(current.slot())));
         if let Ok((current, Some(header))) = pinned {
             let generation = sys::fork_generation();
@@ -322,6 +387,25 @@ impl Reader {
             Ok(_) => Err(shared.corrupt(BAD_LENGTH)),
             Err(missed) => shared.missed(missed),
         }
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("subject", self.shared.map.subject())
+            .field("last", &self.last)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("version", &self.version())
+            .field("length", &self.len())
+            .field("codec", &self.codec())
+            .finish_non_exhaustive()
     }
 }
 
@@ -367,7 +451,12 @@ impl Snapshot {
 
     /// When the value becomes unreadable.
     pub fn expires(&self) -> Option<SystemTime> {
-        (self.header.expires > 0).then(|| time(self.header.expires))
+        time_or_none(self.header.expires)
+    }
+
+    /// Whether it has expired since it was loaded.
+    pub fn is_expired(&self) -> bool {
+        is_over(self.expires())
     }
 
     /// The name of the value's type, if it was stored with one.
@@ -375,7 +464,7 @@ impl Snapshot {
         self.pin.shared.copy_type_name(self.current.slot(), &self.header)
     }
 
-    /// Copies the first bytes of the value into `to`, as many as there is room for, and gives their number.
+    /// Copies the first bytes of the value into `to`, as many as fit, and returns their number.
     ///
     /// # Errors
     ///
@@ -392,13 +481,13 @@ impl Snapshot {
     /// # Errors
     ///
     /// As for [`copy_into`](Self::copy_into), and `NoSpace` where there is no memory for the copy.
-    pub fn to_vec(&self) -> Result<Zeroizing<Vec<u8>>> {
-        let mut bytes = bytes::room_for(self.len(), self.pin.shared.map.subject())?;
+    pub fn copy(&self) -> Result<Zeroizing<Vec<u8>>> {
+        let mut bytes = memory::room_for(self.len(), self.pin.shared.map.subject())?;
         self.copy_into(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// Whether the bytes are those that were stored, for a cell whose versions have checksums (cells on
+    /// Whether the bytes are those that were stored. Checks cells whose versions have checksums (cells on
     /// files); `true` for others.
     pub fn is_whole(&self) -> bool {
         self.pin.shared.is_still(self.current.slot(), self.version(), &self.header)
@@ -406,12 +495,12 @@ impl Snapshot {
 
     /// # Safety
     ///
-    /// What [`Reader::trust_writers`] asks for; and the words must be those of the pin's cell.
+    /// What [`Reader::trust_writers`] requires; and the words must be those of the pin's cell.
     #[inline]
     unsafe fn bytes(&self, words: Words) -> &[u8] {
         let first = words.slot_ptr(self.current.slot()).cast_const();
-        // SAFETY: the length was checked against the slot, which lies in the view, which lives as long as
-        // `self`; the entry pins the slot as long, so by the caller's word nobody changes it.
+        // SAFETY: the length was checked against the slot. The slot lies in the view, which lives as long as
+        // `self`. The entry pins the slot that long, so nobody changes it, as the caller guarantees.
         unsafe { std::slice::from_raw_parts(first, self.header.length) }
     }
 
@@ -419,12 +508,13 @@ impl Snapshot {
         if self.generation == sys::fork_generation() {
             return Ok(());
         }
-        Err(Error::Forked { subject: self.pin.shared.subject() })
+        Err(Error::forked(self.pin.shared.subject()))
     }
 }
 
 /// A [`Reader`] whose snapshots lend their bytes. See [`Reader::trust_writers`].
 #[derive(Debug)]
+#[must_use = "dropping a reader unpins its version"]
 pub struct TrustingReader {
     reader: Reader,
 }
@@ -439,12 +529,12 @@ impl TrustingReader {
     pub fn load(&mut self) -> Result<Option<&[u8]>> {
         let words = self.reader.words;
         Ok(self.reader.load()?.map(|snapshot| {
-            // SAFETY: `trust_writers` declared what this needs.
+            // SAFETY: the caller of `trust_writers` guaranteed what this needs.
             unsafe { snapshot.bytes(words) }
         }))
     }
 
-    /// Whether what was loaded last is `version`, which is still the newest, and never expires.
+    /// Whether what was loaded last is `version`, is still the newest and never expires.
     #[cfg(feature = "rkyv")]
     #[inline]
     pub(crate) fn stands_at(&self, version: u64) -> bool {
@@ -465,6 +555,20 @@ impl TrustingReader {
 
     /// The newest version as a snapshot that outlives the next load.
     ///
+    /// ```
+    /// # use handover::cell::Cell;
+    /// # use handover::map::MemoryMappedFile;
+    /// # let cell = Cell::make_in(MemoryMappedFile::anonymous(1 << 20)?)?;
+    /// # let mut writer = cell.try_writer()?.expect("nobody else writes");
+    /// # writer.publish(b"old")?;
+    /// # // SAFETY: nobody else can open this map, and this process writes only through the library.
+    /// # let mut reader = unsafe { cell.reader().trust_writers() };
+    /// let held = reader.hold()?.expect("there is a value");
+    /// writer.publish(b"new")?;
+    /// assert_eq!((&*held, reader.load()?), (b"old".as_slice(), Some(b"new".as_slice())));
+    /// # Ok::<(), handover::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As for [`Reader::load`].
@@ -478,12 +582,17 @@ impl TrustingReader {
     }
 }
 
-/// A [`Snapshot`] that lends its bytes: `Deref` to `[u8]`.
+/// A [`Snapshot`] that lends its bytes: `Deref` to `[u8]`. See [`TrustingReader::hold`].
+///
+/// `Debug` shows the same as the snapshot's, never the bytes.
 #[derive(Clone, Debug)]
+#[must_use = "dropping a snapshot releases its pin"]
 pub struct TrustedSnapshot(Snapshot);
 
+const _: () = is_send_and_sync::<(TrustingReader, TrustedSnapshot)>();
+
 impl TrustedSnapshot {
-    /// What it is a snapshot of.
+    /// The subject of its cell.
     pub fn snapshot(&self) -> &Snapshot {
         &self.0
     }
@@ -493,7 +602,8 @@ impl Deref for TrustedSnapshot {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: made by a reader for which `trust_writers` declared what this needs.
+        // SAFETY: the reader that made this came from `trust_writers`, whose caller guaranteed what this
+        // needs.
         unsafe { self.0.bytes(self.0.pin.shared.words) }
     }
 }

@@ -1,36 +1,38 @@
-//! One handle's side of a cell: its locks, its entries, the memory that slots have, and what is done after a crash.
+//! One handle's side of a cell: its locks, its entries, the memory that slots have, and recovery after a
+//! crash.
 
 use std::ops::Deref;
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
-use super::Durability;
 use super::layout::{
     BLOCK, DURABLE_AT, Field, HEAD, HEADERS_END, Layout, MAGIC, MARKED_AT, PRESENCE_LOCK, SHRUNK_AT,
     SLOT_HEADERS_AT, SLOTS_AT, TOUCHED_AT, WRITER_LOCK, WRITING_AT, entry_lock,
 };
 use super::protocol::{self, Current, MAX_VERSION, Memory, Missed};
-use super::sync::{AtomicU64, Ordering, fence};
+use super::terms::Durability;
 use super::words::{FLAG_EMPTY, FLAG_SECRET, FLAG_SYNC, Header, Words};
-use crate::error::{Error, Result, Subject};
-use crate::map::{MemoryMappedFile, ViewAccessor, bytes};
+use crate::error::{Error, ErrorKind, Result};
+use crate::map::{MemoryMappedFile, ViewAccessor};
+use crate::memory;
 use crate::steps::{self, Flushed};
-use crate::sys::{self, LockMode};
+use crate::sys::{self, ForkMutex, LockMode};
+use crate::terms::Subject;
 
 /// What is wrong with a cell whose newest version has an impossible header.
-pub(super) const BAD_LENGTH: &str = "the newest version is said to be longer than there is room for";
+pub(super) const BAD_LENGTH: &str = "the newest version claims to be longer than a slot";
 
-/// How many entries a handle keeps for itself when it does not need them, while there are plenty.
+/// How many entries a handle keeps although it does not need them, while there are plenty.
 const IDLE_ENTRIES: usize = 2;
 
-/// How many publications there are under a lease between two system calls that look after what others left.
+/// How many publications a lease makes between two system calls that clean up what others left.
 const SELDOM: u64 = 16_384;
 
-/// Every sleep ends after this, to look again: so long a publisher that died between publishing and waking
-/// delays a waiter, and so long a waiter takes to learn that the last writer was killed.
+/// Every sleep ends after this, to look again. So a publisher that died between publishing and waking delays
+/// a waiter by at most this long, and a waiter notices a killed last writer within this time.
 pub(super) const SLEEP_LIMIT: Duration = Duration::from_millis(100);
 
 /// One handle's side of a cell.
@@ -41,19 +43,22 @@ pub(super) struct Shared {
     pub(super) words: Words,
     pub(super) durability: Durability,
     pub(super) secret: bool,
-    idle: Mutex<Idle>,
-    /// How many bytes of each slot, from its start, are known to have memory in the view. It never gets less:
-    /// memory that is given back is there to be touched all the same.
+    /// A forked child does not have its parent's entries and locks.
+    idle: ForkMutex<Idle>,
+    /// How many bytes of each slot, from its start, are known to have memory in the view. This never shrinks:
+    /// memory that was given back can still be touched.
     ready: Box<[AtomicUsize]>,
-    /// For cells on files, a bit for each slot whose memory this handle has made sure of: after a loss of power
-    /// the extent in its header may promise what is not there.
+    /// For cells on files, a bit for each slot whose memory this handle has verified: after a power loss, the
+    /// extent in its header may promise memory that is missing.
     sure: AtomicU64,
+    /// How many versions this handle has published, and the one that it is about to. Changes under the
+    /// writers' lock.
+    pub(super) published: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Idle {
     entries: Vec<usize>,
-    generation: u32,
     /// Whether this handle holds the lock that says that a writer lives.
     present: bool,
 }
@@ -75,11 +80,21 @@ impl Shared {
         durability: Durability,
         secret: bool,
     ) -> Self {
-        // SAFETY: the layout was checked against the map, of which this is a view from its start, which lives as long as
-        // the result; whoever keeps a copy of the words keeps that too.
+        // SAFETY: the layout was checked against the map, and this is a view of that map from its start. The
+        // view lives as long as the result; whoever keeps a copy of the words keeps the view too.
         let words = unsafe { Words::new(view.as_ptr(), layout, view.can_write()) };
         let ready = (0..layout.slots).map(|_| AtomicUsize::new(0)).collect();
-        Self { map, view, words, durability, secret, idle: Mutex::default(), ready, sure: AtomicU64::new(0) }
+        Self {
+            map,
+            view,
+            words,
+            durability,
+            secret,
+            idle: ForkMutex::default(),
+            ready,
+            sure: AtomicU64::new(0),
+            published: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn subject(&self) -> Subject {
@@ -88,7 +103,8 @@ impl Shared {
 
     // ---- reading
 
-    /// The header of a slot whose version stands (pinned, or to be checked after), if it is possible.
+    /// The header of a slot whose version is pinned, or checked afterwards; `None` if the header is
+    /// impossible.
     #[inline]
     pub(super) fn header(&self, slot: usize) -> Option<Header> {
         self.header_in(self.words, slot)
@@ -125,7 +141,7 @@ impl Shared {
         header: &Header,
         is_pinned: bool,
     ) -> Result<Zeroizing<Vec<u8>>> {
-        let mut value = bytes::room_for(header.length, self.map.subject())?;
+        let mut value = memory::room_for(header.length, self.map.subject())?;
         self.copy_first(current, is_pinned, &mut value);
         Ok(value)
     }
@@ -133,23 +149,21 @@ impl Shared {
     pub(super) fn missed(&self, missed: Missed) -> Result<()> {
         match missed {
             Missed::Empty => Ok(()),
-            Missed::Overtaken => Err(Error::Overtaken { subject: self.subject() }),
-            Missed::Broken => {
-                Err(self.corrupt("the newest version is said to be in a slot that does not exist"))
-            }
+            Missed::Overtaken => Err(Error::overtaken(self.subject())),
+            Missed::Broken => Err(self.corrupt("the newest version claims a slot that does not exist")),
         }
     }
 
     pub(super) fn corrupt(&self, reason: &str) -> Error {
-        Error::Corrupt { subject: self.subject(), reason: reason.to_owned() }
+        Error::corrupt(self.subject(), reason.to_owned())
     }
 
-    /// Whether a value has expired; an error where the clock can't tell.
+    /// Whether a value has expired; an error if the clock can't tell.
     pub(super) fn is_expired(&self, header: &Header) -> Result<bool> {
         self.has_expired(header.written, header.expires)
     }
 
-    /// The same with the times, in nanoseconds since 1970; 0 expires never.
+    /// The same with the times, in nanoseconds since 1970; 0 never expires.
     pub(super) fn has_expired(&self, written: u64, expires: u64) -> Result<bool> {
         if expires == 0 {
             return Ok(false);
@@ -157,31 +171,23 @@ impl Shared {
         let now = sys::nanoseconds(SystemTime::now());
         if now < written {
             let ahead = Duration::from_nanos(written - now);
-            return Err(Error::ClockWentBack { subject: self.subject(), ahead });
+            return Err(Error::clock_went_back(self.subject(), ahead));
         }
         Ok(now >= expires)
     }
 
     // ---- entries
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Idle> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let generation = sys::fork_generation();
-        if idle.generation != generation {
-            // The parent's entries and locks are not the child's.
-            *idle = Idle { generation, ..Idle::default() };
-        }
-        idle
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock()
     }
 
     /// Makes an entry this handle's own.
     pub(super) fn claim_entry(&self) -> Result<usize> {
         if !self.can_write {
-            return Err(Error::unsupported(format!(
-                "{} was opened for reading only, and a snapshot needs a pin; copy the value, or open the map \
-                 read-write",
-                self.subject()
-            )));
+            let reason = "this handle was opened for reading only, and a snapshot needs a pin";
+            return Err(Error::denied(self.subject(), reason)
+                .with_advice("copy the value, or open the map read-write"));
         }
         if let Some(entry) = self.idle().entries.pop() {
             return Ok(entry);
@@ -190,18 +196,19 @@ impl Shared {
             if self.map.section().try_lock(entry_lock(entry), LockMode::Exclusive)? {
                 // An owner that died may have left its pin.
                 self.pin(entry).store(0, Ordering::Release);
-                // The fence of the first pin comes after this, so a writer that misses it is seen by the reader.
+                // The fence of the first pin comes after this, so a writer that misses it is seen by the
+                // reader.
                 self.claimed().fetch_max(entry as u32 + 1, Ordering::Relaxed);
                 return Ok(entry);
             }
         }
-        Err(Error::TooManyReaders { subject: self.subject(), entries: self.layout.entries() })
+        Err(Error::too_many_readers(self.subject(), self.layout.entries()))
     }
 
-    /// Lets go of an entry and its pin.
+    /// Releases an entry and its pin.
     pub(super) fn release_entry(&self, entry: usize) {
         protocol::unpin(&self.words, entry);
-        // Where half of them were ever in use, others may need it.
+        // Once half of them have been in use, others may need it.
         let plenty = (self.claimed().load(Ordering::Relaxed) as usize) <= self.layout.entries() / 2;
         let mut idle = self.idle();
         if plenty && idle.entries.len() < IDLE_ENTRIES {
@@ -211,7 +218,7 @@ impl Shared {
         }
     }
 
-    /// How many entries have a living owner, this handle's idle ones left out.
+    /// How many entries have a living owner, not counting this handle's idle ones.
     pub(super) fn readers(&self) -> Result<usize> {
         let claimed = protocol::claimed(&self.words);
         let mut living = 0;
@@ -221,11 +228,11 @@ impl Shared {
         Ok(living)
     }
 
-    /// Clears the pins whose owners died. Only for who has the writers' lock.
+    /// Clears the pins whose owners died. Requires the writers' lock.
     pub(super) fn clear_dead_pins(&self) {
         let claimed = protocol::claimed(&self.words);
         for entry in (0..claimed).filter(|entry| self.pin(*entry).load(Ordering::Relaxed) != 0) {
-            // Who gets the lock knows that the owner is dead, and keeps a new one off meanwhile.
+            // Getting the lock shows that the owner is dead, and keeps a new owner away meanwhile.
             if let Ok(true) = self.map.section().try_lock(entry_lock(entry), LockMode::Exclusive) {
                 self.pin(entry).store(0, Ordering::Release);
                 self.map.section().unlock(entry_lock(entry));
@@ -235,7 +242,8 @@ impl Shared {
 
     // ---- writing, all under the writers' lock
 
-    /// Makes this handle one that writes: until it goes, those who wait for the last writer to go wait on.
+    /// Makes this handle one that writes. Until it goes, whoever waits for the last writer to go keeps
+    /// waiting.
     pub(super) fn be_present(&self) -> Result<()> {
         let mut idle = self.idle();
         if !idle.present {
@@ -248,7 +256,7 @@ impl Shared {
     /// Tries to take the writers' lock: to write, or to clear something away.
     pub(super) fn try_lock_writer(&self) -> Result<bool> {
         if !self.can_write {
-            return Err(Error::unsupported(format!("{} was opened for reading only", self.subject())));
+            return Err(Error::read_only(self.subject()));
         }
         if !self.try_lock_alone()? {
             return Ok(false);
@@ -258,17 +266,17 @@ impl Shared {
         Ok(true)
     }
 
-    /// Takes the writers' lock and nothing else: for who looks after the cell and is no writer.
+    /// Takes the writers' lock and nothing else, to clean up the cell without becoming a writer.
     pub(super) fn try_lock_alone(&self) -> Result<bool> {
         self.map.section().try_lock(WRITER_LOCK, LockMode::Exclusive)
     }
 
-    /// Lets go of the writers' lock, and leaves no bytes that are to be wiped and that nobody has pinned.
+    /// Releases the writers' lock, and leaves behind no bytes that must be wiped and that nobody has pinned.
     pub(super) fn unlock_writer(&self) {
         for _ in 0..protocol::ATTEMPTS {
             self.wipe_leftovers();
             self.unlock_alone();
-            // A reader that let go of its pin in between could not get the lock.
+            // A reader that unpinned in between could not get the lock.
             let missed =
                 self.leftovers().any(|slot| !self.is_kept(slot) && !protocol::is_pinned(&self.words, slot));
             if !missed || !matches!(self.try_lock_writer(), Ok(true)) {
@@ -278,12 +286,13 @@ impl Shared {
         self.unlock_alone();
     }
 
-    /// Lets go of the writers' lock, and does nothing else: for who found no cell, or has not recovered it.
+    /// Releases the writers' lock and does nothing else, for a caller that found no cell or has not recovered
+    /// it.
     pub(super) fn unlock_alone(&self) {
         self.map.section().unlock(WRITER_LOCK);
     }
 
-    /// Whether a handle that wrote lives, other than this one.
+    /// Whether another handle that wrote is alive.
     pub(super) fn has_writer(&self) -> Result<bool> {
         self.map.section().is_locked_elsewhere(PRESENCE_LOCK)
     }
@@ -299,8 +308,8 @@ impl Shared {
         let current = Current(self.current().load(Ordering::Relaxed));
         let is_current = current.version() > 0 && slot == current.slot();
         if slot < self.layout.slots && !is_current && !self.is_kept(slot) {
-            // The dead writer had taken it and its version was never current: no pin on it holds, and the
-            // reader that set one finds another version there.
+            // The dead writer had taken the slot, and its version was never current. So no pin on it holds,
+            // and a reader that set one finds another version there.
             self.version(slot).store(0, Ordering::SeqCst);
             self.field(slot, Field::Length).store(0, Ordering::Relaxed);
             self.field(slot, Field::Flags).store(FLAG_EMPTY, Ordering::Relaxed);
@@ -311,14 +320,14 @@ impl Shared {
         self.word(WRITING_AT).store(0, Ordering::Release);
     }
 
-    /// Zeroes a slot that was taken, as far as it has memory, and gives that back. Its words may be wrong: who
-    /// wrote them may have died over it.
+    /// Zeroes a taken slot, as far as it has memory, and gives the memory back. Its words may be wrong: their
+    /// writer may have died while it wrote them.
     fn discard(&self, slot: usize) {
         let extent = self.extent(slot);
         if self.is_ready(slot, extent as usize) {
             // Not every system gives memory back.
-            // SAFETY: within the slot, which lies within the view, which can be written by who took the slot.
-            unsafe { bytes::zero(self.slot_ptr(slot), extent as usize) };
+            // SAFETY: within the slot, which lies within the view; whoever took the slot may write to it.
+            unsafe { memory::zero(self.slot_ptr(slot), extent as usize) };
         }
         self.field(slot, Field::Extent).store(0, Ordering::Release);
         self.map.section().release(self.layout.slot_at(slot) as u64, self.layout.slot_size);
@@ -335,8 +344,8 @@ impl Shared {
         }
     }
 
-    /// Gives a slot for `total` bytes with memory for them, and the version that it is to follow on: the one that was
-    /// `taken` before, or a free one. It is marked as being written until [`finish`](Self::finish).
+    /// Returns a slot with memory for `total` bytes, the one that was `taken` before or a free one, and the
+    /// version that it will follow. The slot is marked as being written until [`finish`](Self::finish).
     #[inline]
     pub(super) fn prepare_slot(
         &self,
@@ -356,7 +365,7 @@ impl Shared {
         }
     }
 
-    /// Whether `total` bytes can be written to a slot that was taken, as it is.
+    /// Whether `total` bytes can be written to a taken slot as it is.
     #[inline]
     fn is_at_hand(&self, slot: usize, total: u64, current: Current) -> bool {
         let extent = self.field(slot, Field::Extent).load(Ordering::Relaxed);
@@ -382,21 +391,22 @@ impl Shared {
         let mut slot = taken.or_else(|| protocol::take_next(&self.words, current));
         let seldom = current.version().is_multiple_of(SELDOM);
         if slot.is_none_or(|slot| slot >= 3 && (slot >= touched || seldom)) {
-            // Pins are in the way: are their owners alive? Asking costs a system call for each, so under a
-            // lease it is done when memory is about to be taken, and now and then.
+            // Pins are in the way: are their owners alive? Asking costs a system call for each. So a lease
+            // asks only when it is about to take memory, and now and then.
             self.clear_dead_pins();
             slot = protocol::take_next(&self.words, current);
         }
         if slot.is_none() && current != self.durable() && current.slot() < self.layout.slots {
-            // The one that is left holds the version that reached the disk last. Now this one does.
+            // The remaining slot holds the version that reached the disk last. Now this version does.
             self.make_durable(current)?;
             slot = protocol::take_next(&self.words, current);
         }
-        // With two slots more than entries this can't be, unless something writes pins that is no reader.
+        // With two slots more than entries this can't happen, unless something other than a reader writes
+        // pins.
         let slot = slot.ok_or_else(|| self.corrupt("every slot is pinned"))?;
         if current.version() >= MAX_VERSION {
             // At a million versions a second the numbers last for 9,000 years.
-            return Err(self.corrupt("it holds the highest version that there can be"));
+            return Err(self.corrupt("it holds the highest possible version"));
         }
         if self.is_secret(slot) {
             // A shorter value would leave the rest of it.
@@ -406,9 +416,11 @@ impl Shared {
         steps::reach(steps::Step::WriterTook);
         let grew = self.set_extent(slot, total, keep(total)).map_err(|error| {
             self.finish();
-            match error {
-                Error::NoSpace { subject, reason, .. } => Error::NoSpace { subject, needed: length, reason },
-                other => other,
+            match error.kind() {
+                ErrorKind::NoSpace => {
+                    Error::no_space(self.subject(), length, error.advice().unwrap_or_default())
+                }
+                _ => error,
             }
         })?;
         if grew {
@@ -417,8 +429,8 @@ impl Shared {
         Ok((slot, current))
     }
 
-    /// Cleans up a slot that was taken for a value which is not published: its bytes, if they may be a secret, and
-    /// the memory that it got for them.
+    /// Cleans up a slot that was taken for a value that is not published: wipes its bytes, if they may be a
+    /// secret, and gives back the memory that it got for them.
     pub(super) fn abandon(&self, slot: usize, length: usize) {
         if self.secret {
             self.field(slot, Field::Length).store(length as u64, Ordering::Relaxed);
@@ -427,7 +439,8 @@ impl Shared {
         self.trim(self.newest_total());
     }
 
-    /// What a writer does that goes: [`tidy_up`](Self::tidy_up) may have left some for the next publication.
+    /// What a departing writer does: [`tidy_up`](Self::tidy_up) may have left some excess memory to the next
+    /// publication.
     pub(super) fn trim_at_last(&self) {
         if self.touched() > 3 {
             self.clear_dead_pins();
@@ -451,13 +464,14 @@ impl Shared {
         empty | secret | sync
     }
 
-    /// The slot that was being written no longer is.
+    /// No slot is being written any longer.
     #[inline]
     pub(super) fn finish(&self) {
         self.word(WRITING_AT).store(0, Ordering::Release);
     }
 
-    /// Gives a slot that was taken memory for at least `need` and at most `limit` bytes. Whether it got more than it had.
+    /// Gives a taken slot memory for at least `need` and at most `limit` bytes. Returns whether it got more
+    /// than it had.
     fn set_extent(&self, slot: usize, need: u64, limit: u64) -> Result<bool> {
         let word = self.field(slot, Field::Extent);
         let extent = self.extent(slot) / BLOCK * BLOCK;
@@ -472,7 +486,8 @@ impl Shared {
         // The word is shared: what it says may be wrong.
         let extent = if unsure || !self.is_ready(slot, need as usize) { 0 } else { extent };
         if extent > limit {
-            // Before the extent: whoever dies in between leaves memory that is looked for.
+            // This comes before the extent: a process that dies in between leaves memory that cleaning up
+            // will find.
             self.word(SHRUNK_AT).fetch_or(bit, Ordering::Relaxed);
             word.store(limit, Ordering::Release);
             self.map.section().release(start + limit, self.layout.slot_size - limit);
@@ -490,26 +505,27 @@ impl Shared {
         Ok(need > extent)
     }
 
-    /// Whether the bytes of a slot are those that its header was written for.
+    /// Whether the bytes of a slot are the ones that its header describes.
     pub(super) fn is_whole(&self, slot: usize, version: u64) -> bool {
         self.version(slot).load(Ordering::Acquire) == version
             && self.header(slot).is_some_and(|header| self.is_still(slot, version, &header))
     }
 
-    /// Has bytes reach the disk, and waits for them.
+    /// Flushes bytes to disk and waits.
     fn flush(&self, at: usize, len: usize) -> Result<()> {
         self.view.flush_range(at, len, true)?;
         self.map.section().flush_device(self.map.subject())
     }
 
-    /// Has the system start writing bytes.
+    /// Makes the system start writing bytes.
     fn start_flush(&self, at: usize, len: usize) {
         self.map.section().start_flush(at as u64, len as u64);
         steps::flushed(Flushed::Bytes { at, len, wait: false });
     }
 
-    /// Has a filled slot of a cell on a file reach the disk, as far as the durability asks for it. Its version goes with
-    /// it, so that after a loss of power the slot speaks for itself, whatever `current` says on the disk.
+    /// Flushes a filled slot of a cell on a file to disk, as far as the durability asks for it. The slot's
+    /// version goes with it, so after a power loss the slot speaks for itself, whatever `current` says on the
+    /// disk.
     pub(super) fn flush_slot(&self, slot: usize, version: u64, total: usize) -> Result<()> {
         let at = self.layout.slot_at(slot);
         match self.durability {
@@ -522,7 +538,7 @@ impl Shared {
                 self.version(slot).store(version, Ordering::Release);
                 let flushed = self.flush(at, total).and_then(|()| self.flush_headers());
                 if flushed.is_err() {
-                    // Not published, and its number goes to the next one.
+                    // The version is not published, and its number goes to the next one.
                     self.version(slot).store(0, Ordering::Release);
                 }
                 flushed
@@ -530,13 +546,14 @@ impl Shared {
         }
     }
 
-    /// All of them: that a slot was taken must not reach the disk later than its number in another one.
+    /// Flushes all headers: that a slot was taken must reach the disk no later than its version number does
+    /// in another slot.
     fn flush_headers(&self) -> Result<()> {
         self.flush(SLOT_HEADERS_AT, SLOTS_AT - SLOT_HEADERS_AT)
     }
 
-    /// Has what publishing changed in a cell on a file reach the disk, as far as the durability asks for it. The slot did
-    /// already.
+    /// Flushes what publishing changed in a cell on a file to disk, as far as the durability asks for it. The
+    /// slot is already there.
     pub(super) fn flush_current(&self, published: Current) -> Result<()> {
         match self.durability {
             Durability::None => Ok(()),
@@ -551,7 +568,7 @@ impl Shared {
         }
     }
 
-    /// Has the current version reach the disk, whatever the durability is.
+    /// Flushes the current version to disk, whatever the durability is.
     fn make_durable(&self, current: Current) -> Result<()> {
         if current.version() > 0 {
             if current.slot() >= self.layout.slots {
@@ -565,8 +582,8 @@ impl Shared {
         self.flush(0, SLOTS_AT)
     }
 
-    /// After a publication of `total` bytes: gives back what is too much, where there is some, and wipes secrets
-    /// that nobody reads any more.
+    /// After a publication of `total` bytes: gives back memory in excess, if any, and wipes secrets that
+    /// nobody reads any more.
     #[inline]
     pub(super) fn tidy_up(&self, total: u64, version: u64, kept: &mut Kept) {
         if total < kept.least || version.is_multiple_of(64) || self.is_marked() {
@@ -574,14 +591,14 @@ impl Shared {
         }
     }
 
-    /// Gives back memory that slots have beyond what the newest value, of `total` bytes, lets them keep, and
-    /// wipes secrets that nobody reads any more.
+    /// Gives back the memory that slots have beyond what the newest value, of `total` bytes, lets them keep.
+    /// Wipes secrets that nobody reads any more.
     pub(super) fn trim(&self, total: u64) -> Kept {
         self.wipe_leftovers();
         let current = Current(self.current().load(Ordering::Relaxed));
         let touched = self.touched();
         let pinned = protocol::pinned(&self.words);
-        // Asking whether the owners of pins live costs a system call for each.
+        // Asking whether the owners of pins are alive costs a system call for each.
         let mut may_ask = current.version().is_multiple_of(16);
         let mut room = spare(total);
         let mut counted = 0;
@@ -596,14 +613,14 @@ impl Shared {
                 room -= extent;
                 counted += extent;
             } else if extent > limit && !self.is_kept(slot) && self.take_from_dead(slot, &mut may_ask) {
-                // Only less memory: that can't fail.
+                // This only shrinks memory, which can't fail.
                 let _ = self.set_extent(slot, 0, limit);
                 room -= limit;
                 counted += limit;
             } else if is_pinned && extent <= keep(total) {
                 least_for_pinned = least_to_keep(total);
             } else {
-                // In use, or until a newer version has reached the disk.
+                // The slot is in use, or kept until a newer version has reached the disk.
                 counted += extent;
             }
         }
@@ -612,31 +629,31 @@ impl Shared {
             self.word(TOUCHED_AT).store(last.map_or(0, |last| last as u64 + 1), Ordering::Relaxed);
         }
         if current.version().is_multiple_of(SELDOM) {
-            // Readers without a pin may have touched what was given back.
+            // Readers without a pin may have touched memory that was given back.
             self.release_beyond_extents(self.word(SHRUNK_AT).load(Ordering::Relaxed));
         }
         Kept { least: least(counted).max(least_for_pinned) }
     }
 
-    /// Zeroes the bytes of a slot that was taken.
+    /// Zeroes the bytes of a taken slot.
     fn wipe(&self, slot: usize) {
         let word = |field| self.field(slot, field).load(Ordering::Relaxed);
-        // Beyond the extent there is nothing to wipe: it would only take memory.
+        // Beyond the extent there is nothing to wipe: wiping would only take memory.
         let length = word(Field::Length).min(word(Field::Extent)).min(self.layout.value_capacity);
         if self.is_ready(slot, length as usize) {
-            // SAFETY: within the slot, which lies within the view, which can be written by who took the slot.
-            unsafe { bytes::zero(self.slot_ptr(slot), length as usize) };
+            // SAFETY: within the slot, which lies within the view; whoever took the slot may write to it.
+            unsafe { memory::zero(self.slot_ptr(slot), length as usize) };
         }
         self.field(slot, Field::Length).store(0, Ordering::Relaxed);
         self.field(slot, Field::Flags).store(FLAG_EMPTY, Ordering::Relaxed);
         if self.durability == Durability::Sync {
-            // Best effort: the version is gone in any case, this is about its bytes on the disk.
+            // Best effort: the version is gone in any case; this is about its bytes on the disk.
             let _ = self.flush(self.layout.slot_at(slot), length as usize);
             let _ = self.flush_headers();
         }
     }
 
-    /// Takes a slot; where it is pinned, asks once whether the owners of pins live.
+    /// Takes a slot; if it is pinned, asks once whether the owners of pins are alive.
     fn take_from_dead(&self, slot: usize, may_ask: &mut bool) -> bool {
         protocol::take(&self.words, slot)
             || std::mem::take(may_ask) && {
@@ -645,7 +662,7 @@ impl Shared {
             }
     }
 
-    /// The slots with bytes that are to be wiped once nobody has them pinned.
+    /// The slots with bytes to wipe once nobody has them pinned.
     fn leftovers(&self) -> impl Iterator<Item = usize> {
         let current = Current(self.current().load(Ordering::Relaxed));
         let slots = if self.is_marked() { self.touched() } else { 0 };
@@ -653,8 +670,8 @@ impl Shared {
             .filter(move |slot| (current.version() == 0 || *slot != current.slot()) && self.is_secret(*slot))
     }
 
-    /// Wipes what is to be wiped, but for what a living reader has pinned: that one sees to it when it lets go.
-    /// Only for who has the writers' lock.
+    /// Wipes what must be wiped, except what a living reader has pinned: that reader wipes it when it unpins.
+    /// Requires the writers' lock.
     fn wipe_leftovers(&self) {
         if !self.is_marked() {
             return;
@@ -664,7 +681,7 @@ impl Shared {
         let current = Current(self.current().load(Ordering::Relaxed));
         for slot in self.leftovers() {
             if self.is_kept(slot) && self.make_durable(current).is_err() {
-                // Wiped now, a loss of power would bring back what was there before this value.
+                // If this were wiped now, a power loss would bring back the value before this one.
                 all = false;
             } else if self.take_from_dead(slot, &mut may_ask) {
                 self.wipe(slot);
@@ -677,16 +694,17 @@ impl Shared {
         }
     }
 
-    /// What a reader does when it has let go of a version (and a fence came after) while there may be bytes to be wiped:
-    /// wipes that version, if it is marked and nobody has it pinned any more. The writer could not. Under a pin, which
-    /// keeps the writer from the slot: to have its lock would keep it from publishing.
+    /// What a reader does after it unpinned a version (and a fence followed) while there may be bytes to
+    /// wipe: it wipes that version, if the version is marked and nobody has it pinned any more. The writer
+    /// could not. It does so under a pin, which keeps the writer from the slot: holding the writer's lock
+    /// would keep the writer from publishing.
     #[cold]
     pub(super) fn wipe_what_was_let_go(&self, old: Current) {
         let slot = old.slot();
         for _ in 0..protocol::ATTEMPTS {
             let version = self.version(slot).load(Ordering::Relaxed);
             let is_left = self.current().load(Ordering::Relaxed) != old.0
-                // 0 while a writer tries to take the slot for the same end.
+                // The word is 0 while a writer tries to take the slot for the same purpose.
                 && (version == old.version() || version == 0)
                 && self.is_secret(slot)
                 && !self.is_kept(slot)
@@ -700,7 +718,8 @@ impl Shared {
                 self.wipe(slot);
             }
             self.release_entry(entry);
-            // Either who let go of the slot meanwhile found the pin, or it is found here that it let go.
+            // Either a reader that unpinned the slot meanwhile found this pin, or this finds that it
+            // unpinned.
             fence(Ordering::SeqCst);
         }
     }
@@ -712,14 +731,15 @@ impl Shared {
         let before = self.current().load(Ordering::Acquire);
         match protocol::copy(&self.words, |current| self.is_whole(current.slot(), current.version())) {
             Ok((_, whole)) => Ok(whole),
-            // Either somebody publishes one version after the other, or its slot belongs to another one.
+            // Either somebody publishes one version after another, or the current slot belongs to another
+            // version.
             Err(Missed::Overtaken) => Ok(self.current().load(Ordering::Acquire) != before),
             Err(missed) => self.missed(missed).map(|()| true),
         }
     }
 
-    /// Makes a cell of a map whose head is unfinished: new, or left so by a crash; nothing where somebody else has
-    /// made one since. Only for who has the writers' lock.
+    /// Makes a cell in a map whose head is unfinished, because the map is new or a crash left it so. Does
+    /// nothing if somebody else has made one since. Requires the writers' lock.
     pub(super) fn make(&mut self) -> Result<()> {
         let head = self.read_head();
         if !self.layout.is_unfinished(&head) {
@@ -731,10 +751,11 @@ impl Shared {
         let is_new = rest.all(|at| {
             let chunk = &mut chunk[..(SLOTS_AT - at).min(4096)];
             // SAFETY: the range lies before the slots; all accesses are atomic.
-            unsafe { bytes::load(self.at(at), chunk) };
+            unsafe { memory::load(self.at(at), chunk) };
             chunk.iter().all(|byte| *byte == 0)
         });
-        // The head may be all that a crash kept from the disk; a checksum that holds says that this is a cell.
+        // The head may be all that a crash kept from the disk; a checksum that holds says that this is a
+        // cell.
         let is_cell = || {
             self.layout.has_checksums()
                 && (0..self.layout.slots).any(|slot| self.whole_version(slot).is_some())
@@ -742,7 +763,7 @@ impl Shared {
         if !is_new && !is_cell() {
             return Err(Error::wrong_kind(
                 self.subject(),
-                "its head is empty or cut short, and what follows is not zero: it is something else than a cell, or \
+                "its head is empty or cut short, and what follows is not zero: it is something other than a cell, or \
                  one that a crash of the machine cut short while it was made; move it away or remove it",
             ));
         }
@@ -754,7 +775,7 @@ impl Shared {
     fn read_head(&self) -> [u8; HEAD] {
         let mut head = [0; HEAD];
         // SAFETY: the range lies before the slots, and the map is larger than that; all accesses are atomic.
-        unsafe { bytes::load(self.at(0), &mut head) };
+        unsafe { memory::load(self.at(0), &mut head) };
         head
     }
 
@@ -764,13 +785,13 @@ impl Shared {
         assert!(self.can_write);
         // The magic comes last: without it there is no cell.
         // SAFETY: the range lies before the slots of a view that can be written; all accesses are atomic.
-        unsafe { bytes::store(self.at(MAGIC.len()), rest) };
+        unsafe { memory::store(self.at(MAGIC.len()), rest) };
         std::sync::atomic::fence(Ordering::SeqCst);
         // SAFETY: as above.
-        unsafe { bytes::store(self.at(0), magic) };
+        unsafe { memory::store(self.at(0), magic) };
     }
 
-    /// Has a cell that was just made, its file's length and the entry in its directory reach the disk.
+    /// Flushes a new cell, its file's length and its directory entry to disk.
     pub(super) fn flush_file(&self) -> Result<()> {
         self.flush(0, SLOTS_AT)?;
         self.map.section().flush_entry(self.map.subject())?;
@@ -784,12 +805,12 @@ impl Shared {
         ((1..=MAX_VERSION).contains(&version) && self.is_whole(slot, version)).then_some(version)
     }
 
-    /// Makes the newest version whose checksum holds the current one. Gives the newest version that was lost, if
-    /// one was. Only for who has the writers' lock, before anything is taken.
+    /// Makes the newest version whose checksum holds the current one. Returns the newest version that was
+    /// lost, if any. Requires the writers' lock, and must run before anything is taken.
     pub(super) fn recover_newest_whole(&self) -> Result<Option<u64>> {
         self.clear_dead_pins();
         for slot in (0..self.layout.slots).filter(|slot| self.version(*slot).load(Ordering::Relaxed) != 0) {
-            // What the disk says of memory may be older than the bytes.
+            // What the disk says about memory may be older than the bytes.
             let total = self.header(slot).map_or(0, |header| header.total() as u64);
             if total > 0 {
                 self.field(slot, Field::Extent).fetch_max(total.next_multiple_of(BLOCK), Ordering::Relaxed);
@@ -813,7 +834,7 @@ impl Shared {
             }
             return Ok(None);
         }
-        // The one that `current` names wins over another one of the same number.
+        // The version that `current` names wins over another one with the same number.
         let whole = |slot: usize| {
             self.whole_version(slot).map(|found| (found, named && slot == current.slot(), slot))
         };
@@ -822,7 +843,7 @@ impl Shared {
         let seen = (0..self.layout.slots).map(version).filter(|version| *version <= MAX_VERSION).max();
         let lost = seen.max(Some(current.version())).filter(|seen| *seen > chosen.version());
         for slot in (0..self.layout.slots).filter(|slot| chosen.version() == 0 || *slot != chosen.slot()) {
-            // What is left of others must not come up again under a number that is given out anew.
+            // Remains of other versions must not reappear under a number that is assigned again.
             if version(slot) >= chosen.version().max(1) && protocol::take(&self.words, slot) {
                 self.discard(slot);
             }
@@ -836,14 +857,14 @@ impl Shared {
         Ok(lost)
     }
 
-    /// For who has the writers' lock: clears up after a writer that died.
+    /// Cleans up after a writer that died. Requires the writers' lock.
     pub(super) fn tidy(&self) {
         self.recover();
         // After a loss of power this word may be older than the headers.
         self.half(MARKED_AT).store(1, Ordering::Relaxed);
     }
 
-    /// Bytes that have memory: what comes before the slots, but for a page that is not used, and the slots' extents.
+    /// Bytes that have memory: everything before the slots, except one unused page, and the slots' extents.
     pub(super) fn reserved(&self) -> u64 {
         (0..self.layout.slots).map(|slot| self.extent(slot)).fold(HEADERS_END as u64, u64::saturating_add)
     }
@@ -854,41 +875,42 @@ impl Shared {
     }
 }
 
-/// What a writer knows of the memory that slots have.
+/// What a writer knows about the memory of slots.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kept {
-    /// The bytes that the newest value must have at the least for slots to have no more memory than they may. Pinned
-    /// ones that have no more than a slot may keep are left out: else a reader that goes from one version to the next
-    /// would have memory given back, and taken again soon, each time.
+    /// The least size of the newest value at which slots have no more memory than they may. Pinned slots that
+    /// have no more than a slot may keep don't count: otherwise a reader that moves from one version to the
+    /// next would cause memory to be given back, and taken again soon, each time.
     least: u64,
 }
 
 impl Kept {
-    /// For who does not know.
+    /// For a writer that does not know.
     pub(super) fn unknown() -> Self {
         Self { least: u64::MAX }
     }
 }
 
-/// What a cell has beside its slots: a page of the map's own, and all that comes before them.
+/// What a cell has besides its slots: a page of the map's own, and everything before the slots.
 const BESIDE_SLOTS: u64 = BLOCK + SLOTS_AT as u64;
 
-/// How much memory slots other than the current one may have together, when the newest value has `total` bytes
-/// and the current slot what it may [`keep`] at the most: what is left of three times the value and 64 KiB. It lets
-/// two slots keep what a slot may: one to write next, and one that readers without a pin may still copy from. Pinned
-/// slots are not counted.
+/// How much memory the slots other than the current one may have together, when the newest value has `total`
+/// bytes and the current slot has the most that it may [`keep`]: the rest of three times the value plus 64
+/// KiB. This lets two slots keep what a slot may: one to write next, and one that readers without a pin may
+/// still copy from. Pinned slots don't count.
 fn spare(total: u64) -> u64 {
     3 * total + (64 << 10) - BESIDE_SLOTS - keep(total)
 }
 
-/// The smallest newest value with which slots may have `extents` bytes: three times that and 64 KiB cover them.
+/// The smallest newest value with which slots may have `extents` bytes: three times that value plus 64 KiB
+/// covers them.
 fn least(extents: u64) -> u64 {
     extents.saturating_add(BESIDE_SLOTS).saturating_sub(64 << 10).div_ceil(3)
 }
 
-/// How much memory a slot may keep when the newest value has `total` bytes: rounding, and two pages more so
-/// that values of about the same size don't give and take memory all the time. Three slots and what comes
-/// before them stay under three times the value and 64 KiB.
+/// How much memory a slot may keep when the newest value has `total` bytes: that size rounded up, and two
+/// pages more, so that values of about the same size don't give and take memory all the time. Three slots and
+/// what comes before them stay under three times the value plus 64 KiB.
 fn keep(total: u64) -> u64 {
     total.next_multiple_of(BLOCK) + 2 * BLOCK
 }
@@ -903,7 +925,7 @@ impl Drop for Shared {
         let idle = self.idle();
         if idle.present {
             self.map.section().unlock(PRESENCE_LOCK);
-            // Who waits for the last writer to go learns it at once.
+            // Whoever waits for the last writer to go learns it at once.
             self.wake();
         }
     }

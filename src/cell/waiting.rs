@@ -1,32 +1,32 @@
 //! Waiting without a thread of one's own: the one thread of a process that sleeps for all its tasks.
 //!
-//! A task leaves its waker here, with the version that it has seen. The thread sleeps on the words of all such
-//! cells at once, and wakes the tasks whose version is no longer the newest; they look for themselves what
-//! there is. It starts when the first task waits, and ends a second after the last one has gone. Relies on
-//! `protocol` for the mark that has publishers wake sleepers, and on `sys` for the sleep; `mapper` relies on it.
+//! A task leaves its waker here, with the version that it has seen. The thread sleeps on the words of all
+//! such cells at once, and wakes the tasks whose version is no longer the newest; they look for themselves
+//! what there is. It starts when the first task waits, and ends a second after the last one has gone. Relies
+//! on `protocol` for the mark that has publishers wake sleepers, and on `sys` for the sleep; `mapper` relies
+//! on it.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::layout::{CURRENT_AT, SLEEP_WORD_AT, SLEEPERS_AT};
+use super::layout::{CURRENT_AT, SLEEPERS_AT};
 use super::protocol::{self, Current, Memory};
 use super::shared::{SLEEP_LIMIT, Shared};
+use crate::backoff::Backoff;
 use crate::error::{Error, Result};
-use crate::map::{Access, ViewAccessor};
-use crate::sys;
+use crate::map::ViewAccessor;
+use crate::sys::{self, Inherit, PerProcess};
+use crate::terms::Access;
 
-/// How long the thread stays when nobody waits. A task that takes a version waits for the next one soon after.
+/// How long the thread stays when nobody waits. A task that takes a version waits for the next one soon
+/// after.
 const IDLE_LIMIT: Duration = Duration::from_secs(1);
-
-/// How often cells are looked at on which this process can't leave its mark: ever less often between the two.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LAST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Bytes before the slots that hold the words which a waiter looks at.
 const WORDS: u64 = 256;
@@ -53,13 +53,14 @@ impl Words {
     }
 
     /// The word to sleep on after the mark was left; `None` where the version is another than `seen` by now.
-    fn prepare_sleep(&self, seen: u64) -> Option<&AtomicU32> {
-        let half = |at: usize| {
-            self.view.atomic::<AtomicU32>(at as u64).unwrap_or_else(|_| unreachable!("within the view"))
-        };
-        let current = self.view.atomic::<AtomicU64>(CURRENT_AT as u64);
+    fn prepare_sleep(&self, seen: u64) -> Option<&AtomicU64> {
+        // SAFETY: everybody uses this word as 32 bits.
+        let sleepers = unsafe { self.view.atomic::<AtomicU32>(SLEEPERS_AT as u64) };
+        let sleepers = sleepers.unwrap_or_else(|_| unreachable!("within the view"));
+        // SAFETY: everybody uses `current` as 64 bits.
+        let current = unsafe { self.view.atomic::<AtomicU64>(CURRENT_AT as u64) };
         let current = current.unwrap_or_else(|_| unreachable!("within the view"));
-        protocol::prepare_sleep_on(half(SLEEPERS_AT), current, seen).then(|| half(SLEEP_WORD_AT))
+        protocol::prepare_sleep_on::<super::words::Words>(sleepers, current, seen).then_some(current)
     }
 }
 
@@ -69,18 +70,16 @@ struct Waiting {
     words: Arc<Words>,
     /// What `current` was when the task looked.
     seen: u64,
-    /// Whether it wants to know that the last writer has gone.
-    while_written: bool,
+    /// Whether it wants to know that the last writer has gone, or that one is back.
+    for_writers: bool,
     waker: Waker,
 }
 
 /// The tasks that wait in this process, and the thread that sleeps for them.
 #[derive(Debug)]
 struct Line {
-    /// After a fork the child has no thread, and the parent's lock may be held for ever: it makes a new line.
-    generation: u32,
     /// Changes to have the thread look at the line.
-    bell: AtomicU32,
+    bell: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -93,40 +92,31 @@ struct State {
     /// Whether it sleeps, or is about to, so that the bell must be rung.
     asleep: bool,
     /// How long it sleeps before it looks at cells that can't wake it.
-    pause: Duration,
+    backoff: Backoff,
 }
 
-static LINE: AtomicPtr<Line> = AtomicPtr::new(ptr::null_mut());
+/// A forked child has no thread that attends to its parent's line, so it makes a line of its own.
+static LINE: PerProcess<Line> = PerProcess::for_static(Line::new());
+
+impl Default for Line {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Inherit for Line {}
 
 impl Line {
-    /// This process's line.
-    fn get() -> &'static Self {
-        sys::notice_forks();
-        let generation = sys::fork_generation();
-        loop {
-            let there = LINE.load(Ordering::Acquire);
-            // SAFETY: null, or a line that was leaked below and so is never freed.
-            if let Some(line) = unsafe { there.as_ref() }
-                && line.generation == generation
-            {
-                return line;
-            }
-            // Leaked: one for each generation of processes, and for each thread that is just as early.
-            let new: &'static Self = Box::leak(Box::new(Self {
-                generation,
-                bell: AtomicU32::new(0),
-                state: Mutex::new(State {
-                    waiting: BTreeMap::new(),
-                    next_id: 0,
-                    running: false,
-                    asleep: false,
-                    pause: FIRST_PAUSE,
-                }),
-            }));
-            let new_ptr = ptr::from_ref(new).cast_mut();
-            if LINE.compare_exchange(there, new_ptr, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-                return new;
-            }
+    const fn new() -> Self {
+        Self {
+            bell: AtomicU64::new(0),
+            state: Mutex::new(State {
+                waiting: BTreeMap::new(),
+                next_id: 0,
+                running: false,
+                asleep: false,
+                backoff: Backoff::UNMARKED,
+            }),
         }
     }
 
@@ -134,8 +124,8 @@ impl Line {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the thread look at the line again. The bell's word changes under the state's lock, so that a thread
-    /// which read it there and then went to sleep does not miss it.
+    /// Has the thread look at the line again. The bell's word changes under the state's lock, so that a
+    /// thread which read it there and then went to sleep does not miss it.
     fn ring(&self, mut state: MutexGuard<'_, State>) {
         if !state.asleep {
             return;
@@ -152,9 +142,8 @@ impl Line {
         if !state.running {
             let thread = thread::Builder::new().name("handover-wait".to_owned()).spawn(|| self.attend());
             // Its first step is to take the lock.
-            thread.map_err(|source| Error::Io {
-                doing: "start the thread that waits for new versions".to_owned(),
-                source,
+            thread.map_err(|source| {
+                Error::io("start the thread that waits for new versions".to_owned(), source)
             })?;
             state.running = true;
         }
@@ -165,9 +154,9 @@ impl Line {
         let is_known = state
             .waiting
             .get(&id)
-            .is_some_and(|there| there.seen == new.seen && there.while_written == new.while_written);
+            .is_some_and(|there| there.seen == new.seen && there.for_writers == new.for_writers);
         if !new.words.can_mark {
-            state.pause = FIRST_PAUSE;
+            state.backoff = Backoff::UNMARKED;
         }
         let old = state.waiting.insert(id, new);
         if is_known {
@@ -206,7 +195,7 @@ impl Line {
                 .iter()
                 .filter(|(id, waiting)| {
                     waiting.words.current() != waiting.seen
-                        || (waiting.while_written && (tick || woken == Some(**id)))
+                        || (waiting.for_writers && (tick || woken == Some(**id)))
                 })
                 .map(|(id, _)| *id)
                 .collect();
@@ -241,9 +230,7 @@ impl Line {
             let limit = if all.iter().all(|(_, words, _)| words.can_mark) {
                 SLEEP_LIMIT
             } else {
-                let pause = state.pause;
-                state.pause = (pause * 2).min(LAST_PAUSE);
-                pause
+                state.backoff.next(SLEEP_LIMIT)
             };
             state.asleep = true;
             drop(state);
@@ -252,7 +239,7 @@ impl Line {
             let mut all_asleep = true;
             for (id, cell, seen) in all.iter().filter(|(_, words, _)| words.can_mark) {
                 match cell.prepare_sleep(*seen) {
-                    Some(word) => words.push((word, *seen as u32)),
+                    Some(word) => words.push((word, *seen)),
                     None => all_asleep = false,
                 }
                 ids.push(*id);
@@ -266,6 +253,7 @@ impl Line {
 
 /// One task's place in the line, and the cell that it waits for.
 #[derive(Debug)]
+#[must_use = "a waiter that is dropped leaves the line"]
 pub(crate) struct Waiter {
     shared: Arc<Shared>,
     words: Option<Arc<Words>>,
@@ -277,52 +265,60 @@ impl Waiter {
         Self { shared, words: None, place: None }
     }
 
-    /// A version newer than `than`, once there is one; with `while_written`, `None` once no handle that ever
-    /// wrote lives and there is nothing newer. As [`Cell::wait_newer`](super::Cell::wait_newer), for tasks.
+    /// A version newer than `than`, once there is one. With `until_written`, `None` once there is nothing
+    /// newer and a handle that ever wrote lives (true), or none does (false). As
+    /// [`Cell::wait_newer`](crate::cell::Cell::wait_newer), for tasks.
     pub(crate) fn poll_newer(
         &mut self,
         context: &Context<'_>,
         than: u64,
-        while_written: bool,
+        until_written: Option<bool>,
     ) -> Poll<Result<Option<u64>>> {
-        let found = self.look(context, than, while_written);
+        let found = self.look(context, than, until_written);
         if found.is_ready() {
             self.leave();
         }
         found
     }
 
-    fn look(&mut self, context: &Context<'_>, than: u64, while_written: bool) -> Poll<Result<Option<u64>>> {
+    fn look(
+        &mut self,
+        context: &Context<'_>,
+        than: u64,
+        until_written: Option<bool>,
+    ) -> Poll<Result<Option<u64>>> {
         let newer = |word: u64| Some(Current(word).version()).filter(|version| *version > than);
         let seen = self.shared.current().load(Ordering::Acquire);
         if let Some(version) = newer(seen) {
             return Poll::Ready(Ok(Some(version)));
         }
-        if while_written && !self.shared.has_writer()? {
-            // It may have published just before it went.
+        if let Some(until) = until_written
+            && self.shared.has_writer().map_err(|error| error.about(self.shared.map.subject()))? == until
+        {
+            // The last writer may have published just before it went.
             return Poll::Ready(Ok(newer(self.shared.current().load(Ordering::Acquire))));
         }
         // The thread looks before it sleeps: a version that comes now is not missed.
-        self.join(seen, while_written, context.waker().clone())?;
+        self.join(seen, until_written.is_some(), context.waker().clone())?;
         Poll::Pending
     }
 
-    fn join(&mut self, seen: u64, while_written: bool, waker: Waker) -> Result<()> {
+    fn join(&mut self, seen: u64, for_writers: bool, waker: Waker) -> Result<()> {
         let words = match &self.words {
             Some(words) => words.clone(),
             None => self.words.insert(Arc::new(Words::of(&self.shared)?)).clone(),
         };
-        let line = Line::get();
+        let line = LINE.get();
         let id = self.place.filter(|(there, _)| ptr::eq(*there, line)).map(|(_, id)| id);
-        let id = line.join(id, Waiting { words, seen, while_written, waker })?;
+        let id = line.join(id, Waiting { words, seen, for_writers, waker })?;
         self.place = Some((line, id));
         Ok(())
     }
 
     fn leave(&mut self) {
-        // Not in a forked child: see `Line::generation`.
+        // A line that a forked child has from its parent serves nobody there.
         if let Some((line, id)) = self.place.take()
-            && line.generation == sys::fork_generation()
+            && LINE.is_current(line)
         {
             line.leave(id);
         }

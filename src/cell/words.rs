@@ -1,23 +1,26 @@
 //! The words and bytes of a cell in memory.
 //!
-//! The one place of the layer that touches shared memory. Sizes come from the layout, which was checked against
-//! the map when the cell was opened; a number read from shared memory is checked before it is used.
+//! The only place in this layer that touches shared memory. Sizes come from the layout, which was checked
+//! against the map when the cell was opened; a number read from shared memory is checked before it is used.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use xxhash_rust::xxh3::Xxh3;
 use zeroize::Zeroizing;
 
-use super::Meta;
 use super::layout::{
-    CLAIMED_AT, CURRENT_AT, DURABLE_AT, Field, HEADERS_END, Layout, MARKED_AT, SLEEP_WORD_AT, SLEEPERS_AT,
-    TOUCHED_AT, TYPE_NAME_MAX,
+    CLAIMED_AT, CURRENT_AT, DURABLE_AT, Field, HEADERS_END, Layout, MARKED_AT, SLEEPERS_AT, TOUCHED_AT,
+    TYPE_NAME_MAX,
 };
-use super::protocol::{self, Current, Memory};
-use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
-use crate::map::bytes;
+use super::primitives::{Current, Memory, plain};
+use super::protocol;
+use super::terms::Meta;
+use crate::memory;
+use crate::steps::{self, Step};
 use crate::sys;
 
-/// How much a reader without a pin copies before it looks again whether it still may; up to this length a value is
-/// copied sooner than pinned.
+/// How much a reader without a pin copies before it checks again that it still may; up to this length,
+/// copying a value is faster than pinning it.
 pub(super) const UNPINNED_CHUNK: usize = 16 << 10;
 
 pub(super) const FLAG_EMPTY: u64 = 1;
@@ -42,7 +45,7 @@ impl Header {
         self.flags & FLAG_EMPTY != 0
     }
 
-    /// Whether it is a value and never expires.
+    /// Whether there is a value and it never expires.
     #[inline]
     pub(super) fn is_readable_always(&self) -> bool {
         (self.flags & FLAG_EMPTY) | self.expires == 0
@@ -63,12 +66,21 @@ pub(super) struct Words {
     pub(super) can_write: bool,
 }
 
-// SAFETY: what is at the address is only ever accessed atomically.
+// SAFETY: all accesses to what is at the address are atomic.
 unsafe impl Send for Words {}
 // SAFETY: as for Send.
 unsafe impl Sync for Words {}
 
+/// The cell's memory. It names some of the protocol's steps, for tests.
 impl Memory for Words {
+    type Word = AtomicU64;
+    type Half = AtomicU32;
+
+    #[inline]
+    fn fence(ordering: Ordering) {
+        fence(ordering);
+    }
+
     fn slots(&self) -> usize {
         self.layout.slots
     }
@@ -99,10 +111,10 @@ impl Memory for Words {
     }
 
     fn wake(&self) {
-        sys::wake_all(self.sleep_word());
+        sys::wake_all(self.current());
     }
 
-    /// The version that reached the disk last stays until a newer one did.
+    /// The version that reached the disk last stays until a newer one does.
     fn is_kept(&self, slot: usize) -> bool {
         if !self.layout.has_checksums() {
             return false;
@@ -112,13 +124,69 @@ impl Memory for Words {
             && durable.slot() == slot
             && self.version(slot).load(Ordering::Relaxed) == durable.version()
     }
+
+    #[inline]
+    fn store_pin(&self, entry: usize, slot: usize) {
+        steps::reach(Step::ReaderBeforePin);
+        plain::store_pin(self, entry, slot);
+        steps::reach(Step::ReaderAfterPin);
+    }
+
+    #[inline]
+    fn stands_after_pin(&self, current: Current) -> bool {
+        let stands = plain::stands(self.version(current.slot()), current);
+        if stands {
+            steps::reach(Step::ReaderPinned);
+        }
+        stands
+    }
+
+    #[inline]
+    fn stands_before_copy(&self, word: &AtomicU64, current: Current) -> bool {
+        let stands = plain::stands(word, current);
+        if stands {
+            steps::reach(Step::ReaderCopies);
+        }
+        stands
+    }
+
+    #[inline]
+    fn take_version(&self, slot: usize) -> u64 {
+        steps::reach(Step::WriterBeforeTake);
+        plain::take_version(self, slot)
+    }
+
+    #[inline]
+    fn store_version(&self, slot: usize, version: u64) {
+        steps::reach(Step::WriterFilled);
+        plain::store_version(self, slot, version);
+    }
+
+    #[inline]
+    fn take_mark(&self) -> bool {
+        steps::reach(Step::WriterBeforePublish);
+        plain::take_mark(self)
+    }
+
+    #[inline]
+    fn store_current(&self, current: Current) {
+        plain::store_current(self, current);
+        steps::reach(Step::WriterPublished);
+    }
+
+    #[inline]
+    fn wake_sleepers(&self, took_mark: bool) {
+        plain::wake_sleepers(self, took_mark);
+        steps::reach(Step::WriterWoke);
+    }
 }
 
 impl Words {
     /// # Safety
     ///
-    /// `first` must be where a map of this layout, which was checked against it, is mapped, page-aligned, for as
-    /// long as a copy of the result is used; for writing too, where `can_write` says so.
+    /// `first` must be the page-aligned address at which a map of this layout, which was checked against it,
+    /// stays mapped as long as a copy of the result is used. It must be mapped for writing too, if
+    /// `can_write` says so.
     pub(super) unsafe fn new(first: *mut u8, layout: Layout, can_write: bool) -> Self {
         Self { first, layout, can_write }
     }
@@ -132,9 +200,9 @@ impl Words {
     #[inline]
     pub(super) fn word(&self, offset: usize) -> &AtomicU64 {
         debug_assert!(offset + 8 <= HEADERS_END && offset.is_multiple_of(8));
-        // SAFETY: all words lie before the headers' end, and a map of a checked layout is larger than that; it is
-        // mapped page-aligned as long as `self` is used, by the word of who made it, and the offsets are multiples
-        // of 8. Such words are only ever accessed atomically.
+        // SAFETY: all words lie before the headers' end, and a map of a checked layout is larger than that.
+        // It is mapped page-aligned as long as `self` is used, guaranteed by the caller of `new`, and the
+        // offsets are multiples of 8. All accesses to such words are atomic.
         unsafe { &*self.at(offset).cast::<AtomicU64>() }
     }
 
@@ -150,18 +218,13 @@ impl Words {
         self.word(Layout::field_at(slot, field))
     }
 
-    /// The low half of `current`, on which sleepers sleep.
-    pub(super) fn sleep_word(&self) -> &AtomicU32 {
-        self.half(SLEEP_WORD_AT)
-    }
-
-    /// Whether it is a version, in a slot that is there: the word may have come from shared memory.
+    /// Whether it names a version, in a slot that exists: the word may have come from shared memory.
     pub(super) fn exists(&self, version: Current) -> bool {
         version.version() > 0 && version.slot() < self.layout.slots
     }
 
-    /// The header of a slot whose version stands (pinned, or to be checked after), if it is possible.
-    /// Whether there is memory behind it is another question.
+    /// The header of a slot whose version is pinned, or checked afterwards; `None` if the header is
+    /// impossible. Whether there is memory behind it is another question.
     #[inline]
     pub(super) fn header(&self, slot: usize) -> Option<Header> {
         let load = |field| self.field(slot, field).load(Ordering::Relaxed);
@@ -171,8 +234,8 @@ impl Words {
         if length > self.layout.value_capacity || type_name_length > TYPE_NAME_MAX as u64 {
             return None;
         }
-        // Bytes without memory were never written: nobody is to make room for them, or read their zeroes. On a
-        // file the checksum tells: after a loss of power the extent may be older than the bytes.
+        // Bytes without memory were never written: making room for them, or reading their zeroes, is useless.
+        // On a file the checksum tells: after a power loss the extent may be older than the bytes.
         if !self.layout.has_checksums() && length + type_name_length > load(Field::Extent) {
             return None;
         }
@@ -198,21 +261,21 @@ impl Words {
     pub(super) fn copy_out(&self, slot: usize, from: usize, to: &mut [u8]) {
         assert!(slot < self.layout.slots && from + to.len() <= self.layout.slot_size as usize);
         // SAFETY: the range lies within the slot, which lies within the map; all accesses are atomic.
-        unsafe { bytes::load(self.slot_ptr(slot).wrapping_add(from), to) }
+        unsafe { memory::load(self.slot_ptr(slot).wrapping_add(from), to) }
     }
 
     pub(super) fn copy_in(&self, slot: usize, at: usize, from: &[u8]) {
         self.check_copy_in(slot, at, from);
-        // SAFETY: the range lies within the slot, which lies within the map, which can be written; all
-        // accesses are atomic.
-        unsafe { bytes::store(self.slot_ptr(slot).wrapping_add(at), from) }
+        // SAFETY: the range lies within the slot, which lies within the map, which is writable; all accesses
+        // are atomic.
+        unsafe { memory::store(self.slot_ptr(slot).wrapping_add(at), from) }
     }
 
-    /// [`copy_in`](Self::copy_in) of a part of a long value; others see it after `bytes::end_past_caches`.
+    /// [`copy_in`](Self::copy_in) of a part of a long value; others see it after `memory::end_past_caches`.
     pub(super) fn copy_in_past_caches(&self, slot: usize, at: usize, from: &[u8]) {
         self.check_copy_in(slot, at, from);
         // SAFETY: as in `copy_in`.
-        unsafe { bytes::store_past_caches(self.slot_ptr(slot).wrapping_add(at), from) }
+        unsafe { memory::store_past_caches(self.slot_ptr(slot).wrapping_add(at), from) }
     }
 
     #[inline]
@@ -222,8 +285,8 @@ impl Words {
         );
     }
 
-    /// Copies the first bytes of a version. Without a pin it stops soon after the slot was taken: to touch memory
-    /// that was given back takes it again. The caller finds that too, and starts again.
+    /// Copies the first bytes of a version. Without a pin it stops soon after the slot is taken: touching
+    /// memory that was given back takes it again. The caller notices that too, and starts again.
     #[inline]
     pub(super) fn copy_first(&self, current: Current, is_pinned: bool, to: &mut [u8]) {
         let slot = current.slot();
@@ -246,14 +309,14 @@ impl Words {
         name
     }
 
-    /// A slot to take together with the publication that has `slot` follow on `replaced`. On a file none: there
-    /// an old version stays whole until the next one is written.
+    /// A slot to take together with the publication that makes `slot` follow `replaced`. `None` on a file:
+    /// there an old version stays whole until the next one is written.
     #[inline]
     pub(super) fn find_next(&self, slot: usize, replaced: Current) -> Option<usize> {
         if self.layout.has_checksums() {
             return None;
         }
-        // A slot that is to be wiped may be pinned in between, and is then left to that reader as it is.
+        // A slot that must be wiped may get pinned in between. Then it is left to that reader as it is.
         protocol::find_next(self, slot, replaced, self.touched()).filter(|next| !self.is_secret(*next))
     }
 
@@ -262,7 +325,7 @@ impl Words {
         (self.word(TOUCHED_AT).load(Ordering::Relaxed) as usize).min(self.layout.slots)
     }
 
-    /// The version that reached the disk last, as far as is known.
+    /// The version that reached the disk last, as far as known.
     pub(super) fn durable(&self) -> Current {
         Current(self.word(DURABLE_AT).load(Ordering::Relaxed))
     }
@@ -277,16 +340,16 @@ impl Words {
         self.half(MARKED_AT).store(1, Ordering::Relaxed);
     }
 
-    /// Whether there may be bytes to be wiped. A word of its own, beside `current`: so others need not look at
-    /// each slot's header.
+    /// Whether there may be bytes to wipe. This is a separate word, beside `current`, so that nobody has to
+    /// look at each slot's header.
     #[inline]
     pub(super) fn is_marked(&self) -> bool {
         self.half(MARKED_AT).load(Ordering::Relaxed) != 0
     }
 
-    /// Marks a version that is about to be replaced as one to be wiped, if it is secret or `wiped`. Its readers
-    /// either see the mark when they let go of their pins, or have let go for the writer to see: the fence of
-    /// the publication comes in between.
+    /// Marks a version that is about to be replaced for wiping, if it is secret or `wiped`. Its readers
+    /// either see the mark when they unpin, or have unpinned so that the writer sees it: the fence of the
+    /// publication comes in between.
     pub(super) fn mark_replaced(&self, replaced: Current, wiped: bool) {
         if self.exists(replaced) && (wiped || self.is_secret(replaced.slot())) {
             self.mark_secret(replaced.slot());
@@ -294,7 +357,8 @@ impl Words {
     }
 
     /// Writes the header of a slot whose value is in place, and its type's name.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "one caller, and the compiler takes it for too long")]
+    #[inline(always)]
     pub(super) fn write_header(&self, slot: usize, version: u64, length: usize, meta: &Meta<'_>, flags: u64) {
         let name = meta.type_name.unwrap_or_default();
         if !name.is_empty() {
@@ -312,7 +376,7 @@ impl Words {
         }
     }
 
-    /// The checksum over a slot's value and type name, and what its header says of them.
+    /// The checksum over a slot's value and type name, and over what its header says about them.
     pub(super) fn checksum(&self, slot: usize, version: u64, header: &Header) -> u64 {
         let mut hasher = Xxh3::with_seed(version);
         let mut chunk = Zeroizing::new([0; 4096]);
@@ -328,7 +392,7 @@ impl Words {
             u64::from(header.codec) | (header.type_name_length as u64) << 32,
             header.written,
             header.expires,
-            // The wish to wipe may come later.
+            // The mark for wiping may come later.
             header.flags & !FLAG_SECRET,
         ] {
             hasher.update(&number.to_le_bytes());
@@ -336,7 +400,7 @@ impl Words {
         hasher.digest()
     }
 
-    /// Whether the bytes of a slot that is pinned are those of a header that was read while it was.
+    /// Whether the bytes of a pinned slot belong to a header that was read under the same pin.
     pub(super) fn is_still(&self, slot: usize, version: u64, header: &Header) -> bool {
         !self.layout.has_checksums() || header.checksum == self.checksum(slot, version, header)
     }

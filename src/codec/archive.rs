@@ -1,6 +1,7 @@
-//! rkyv: values whose bytes can be used as they lie.
+//! rkyv: values whose bytes can be used in place.
 //!
-//! The codec, and the private memory in which an archive is checked. `mapper` has the access without decoding.
+//! The codec, and the private memory in which an archive is checked. Relies on `contract`; `mapper` has the
+//! access without decoding.
 
 use std::num::NonZeroUsize;
 
@@ -15,21 +16,52 @@ use rkyv::validation::shared::SharedValidator;
 use rkyv::{Archive, Deserialize, Portable, Serialize};
 use zeroize::Zeroizing;
 
-use super::Codec;
+use super::contract::Codec;
+use super::numbers;
 use super::wiped::Growing;
 use crate::error::{Error, Result};
 
-/// rkyv 0.8 archives, checked before they are used. [`get_archived`](crate::MemoryMapper::get_archived) reads
-/// them without decoding.
+/// rkyv 0.8 archives, checked before they are used.
+/// [`get_archived`](crate::MemoryMapper::get_archived) reads them without decoding.
 ///
 /// Producer and consumer must agree on rkyv's format features (byte order, width of pointers). rkyv itself
-/// writes no types that need an alignment of more than 32 bytes. An archive whose parts are
-/// nested more than 128 deep is not read. Not for the plain layout, which loses zero bytes at both
-/// ends.
+/// writes no types that need an alignment of more than 32 bytes. Archives nested more than 128 deep are
+/// refused. Not for the plain layout, which loses zero bytes at both ends.
+///
+/// ```
+/// use handover::codec::{Codec, Rkyv};
+///
+/// let bytes = Rkyv::encode(&vec![1u16, 2])?;
+/// let numbers: Vec<u16> = Rkyv::decode(&bytes)?;
+/// assert_eq!(numbers, [1, 2]);
+/// # Ok::<(), handover::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rkyv;
 
-/// Where [`Rkyv`] writes an archive: memory that is wiped when it is dropped, also where it grows.
+impl Rkyv {
+    /// Its number.
+    pub const ID: u32 = numbers::RKYV;
+}
+
+/// Where [`Rkyv`] writes an archive: memory that is wiped when it is dropped, and also when it grows.
+///
+/// A program needs it only where it is generic over what [`Rkyv`] can write:
+///
+/// ```
+/// use handover::MemoryMapper;
+/// use handover::codec::{Codec, Rkyv};
+///
+/// fn store<T>(mapper: &MemoryMapper<T, Rkyv>, value: &T) -> handover::Result<u64>
+/// where
+///     Rkyv: Codec<T>,
+/// {
+///     mapper.set(value)
+/// }
+/// # let name = &format!("ArchiveWriter in the docs {}", std::process::id());
+/// # store(&MemoryMapper::<u32, Rkyv>::create_or_open(name)?, &1)?;
+/// # Ok::<(), handover::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct ArchiveWriter(Growing);
 
@@ -52,16 +84,13 @@ where
     T::Archived: Portable + for<'a> CheckBytes<HighValidator<'a, Failure>>,
     T::Archived: Deserialize<T, HighDeserializer<Failure>>,
 {
-    const ID: u32 = 5;
+    const ID: u32 = numbers::RKYV;
     const NAME: &'static str = "rkyv";
 
     fn encode(value: &T) -> Result<Zeroizing<Vec<u8>>> {
         rkyv::api::high::to_bytes_in::<_, Failure>(value, ArchiveWriter::default())
             .map(|writer| writer.0.into_bytes())
-            .map_err(|Failure| Error::Encode {
-                codec: "rkyv",
-                reason: "the type's own serialisation failed".to_owned(),
-            })
+            .map_err(|Failure| Error::encode("rkyv", "the type's own serialisation failed"))
     }
 
     fn decode(bytes: &[u8]) -> Result<T> {
@@ -76,12 +105,12 @@ where
     }
 }
 
-/// rkyv's own errors tell addresses and may quote the value.
+/// rkyv's own errors contain addresses and may quote the value.
 fn invalid(length: usize) -> Error {
-    Error::Decode { codec: "rkyv", reason: format!("{length} bytes that are no valid archive of this type") }
+    Error::decode("rkyv", format_args!("{length} bytes that are no valid archive of this type"))
 }
 
-/// The root of an archive, after a check of everything that it leads to.
+/// The root of an archive, after checking everything that it leads to.
 pub(crate) fn access<A>(bytes: &[u8]) -> Result<&A>
 where
     A: Portable + for<'a> CheckBytes<HighValidator<'a, Failure>>,
@@ -89,24 +118,23 @@ where
     let depth = NonZeroUsize::new(MAX_DEPTH);
     let mut validator =
         Validator::new(ArchiveValidator::with_max_depth(bytes, depth), SharedValidator::new());
-    // Where there are too few bytes rkyv looks for the root at position 0; that it is too long is found there.
+    // With too few bytes rkyv looks for the root at position 0, and finds that it is too long.
     rkyv::api::access_with_context::<A, _, Failure>(bytes, &mut validator)
         .map_err(|Failure| invalid(bytes.len()))
 }
 
 /// How deeply parts that lie elsewhere in an archive may be nested. Checking and decoding take stack for each
-/// level, and a hostile archive may have as many as it has bytes.
+/// level, and a hostile archive may have as many levels as bytes.
 const MAX_DEPTH: usize = 128;
 
-/// What private copies of archives are aligned to.
+/// The alignment of private copies of archives.
 const ALIGNMENT: usize = 32;
 
 fn is_aligned(bytes: &[u8]) -> bool {
     bytes.as_ptr().addr().is_multiple_of(ALIGNMENT)
 }
 
-/// Bytes in private memory, aligned for every type that [`Rkyv`] is for; wiped when dropped.
-#[derive(Debug)]
+/// Bytes in private memory, aligned for every type that [`Rkyv`] can write; wiped when dropped.
 pub(crate) struct Aligned {
     memory: Zeroizing<Vec<u8>>,
     start: usize,
@@ -123,7 +151,7 @@ impl Aligned {
         Self { memory, start, length }
     }
 
-    /// Without a copy where the bytes are an archive of `A` as they lie; a copy decides otherwise.
+    /// Checks that the bytes are an archive of `A`. Copies them only where they are not one in place.
     pub(crate) fn checked<A>(memory: Zeroizing<Vec<u8>>) -> Result<Self>
     where
         A: Portable + for<'a> CheckBytes<HighValidator<'a, Failure>>,

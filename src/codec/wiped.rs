@@ -1,13 +1,15 @@
 //! Memory that may hold a secret: wiped before it is freed, where it grows too.
 
+use std::fmt;
 use std::io;
 
 use zeroize::{Zeroize, Zeroizing};
 
-/// Wipes and frees what is no longer needed. To drop it does the same a byte at a time, in ten times as long.
+/// Wipes and frees memory that is no longer needed. Dropping does the same a byte at a time, and takes ten
+/// times as long.
 pub(crate) fn wipe(bytes: Zeroizing<Vec<u8>>) {
     let mut bytes = bytes;
-    // What is left is empty: nothing remains for its drop.
+    // The rest is empty: nothing remains for its drop.
     let mut bytes = std::mem::take(&mut *bytes);
     let room = bytes.capacity();
     bytes.resize(room, 0);
@@ -17,12 +19,18 @@ pub(crate) fn wipe(bytes: Zeroizing<Vec<u8>>) {
     last.zeroize();
 }
 
-/// Where a value of unknown length is written.
-#[derive(Debug, Default)]
+/// The buffer for a value of unknown length.
+#[derive(Default)]
 pub(super) struct Growing(Zeroizing<Vec<u8>>);
 
+impl fmt::Debug for Growing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} bytes]", self.0.len())
+    }
+}
+
 impl Growing {
-    /// Room for a token; longer values have it grow.
+    /// Room for a token; it grows for longer values.
     const FIRST: usize = 1024;
 
     #[cfg(any(feature = "rkyv", test))]

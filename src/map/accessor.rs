@@ -1,79 +1,83 @@
 //! Random access to a map: typed reads and writes at any position.
+//!
+//! Relies on `view`; `map` hands accessors out, and `cell` and `dotnet` use them.
 
 use std::sync::atomic::{
-    AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering,
+    AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64,
 };
 
-use bytemuck::{AnyBitPattern, NoUninit, Pod, Zeroable};
+use bytemuck::{AnyBitPattern, NoUninit};
 
-use super::access::Access;
 use super::view::View;
 use crate::error::{Error, Result};
+use crate::memory::Word;
+use crate::terms::Access;
 
 /// Random access to a part of a map.
 ///
 /// Positions are in bytes from the start of the view and need no alignment; numbers are in the machine's byte
-/// order. Every read and write copies: another process may be writing to the same bytes, and a value that is
+/// order. Every read and write copies. Another process may be writing to the same bytes, so a value that is
 /// larger than a machine word, or not aligned, can come back as a mix. [`load`](Self::load) and
 /// [`atomic`](Self::atomic) are for words that must not.
 ///
 /// ```
-/// use handover::MemoryMappedFile;
+/// use handover::map::MemoryMappedFile;
 ///
 /// let map = MemoryMappedFile::anonymous(64)?;
 /// let view = map.create_view_accessor(0, 0)?;
 /// view.write(3, 0x1234_5678u32)?;
 /// assert_eq!(view.read::<u32>(3)?, 0x1234_5678);
-/// assert!(view.read::<u32>(61).is_err()); // would reach beyond the end
+/// assert!(view.read::<u32>(61).is_err()); // it would reach beyond the end
 /// # Ok::<(), handover::Error>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "dropping a view unmaps its bytes"]
 pub struct ViewAccessor {
     view: View,
 }
 
-/// A .NET `decimal` as it lies in memory: 96 bits of integer, a sign, and a power of ten to divide by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct Decimal {
-    /// Bits 0 to 31 of the integer.
-    pub lo: u32,
-    /// Bits 32 to 63.
-    pub mid: u32,
-    /// Bits 64 to 95.
-    pub hi: u32,
-    /// Bit 31: the sign; bits 16 to 23: the power of ten, 0 to 28; all others zero.
-    pub flags: u32,
-}
+mod sealed {
+    pub trait Sealed {
+        type Integer;
 
-impl Decimal {
-    fn is_valid(self) -> bool {
-        self.flags & 0x7F00_FFFF == 0 && (self.flags >> 16) & 0xFF <= 28
+        /// As `memory::Word::load_acquire`.
+        unsafe fn load_acquire(at: *const u8) -> Self::Integer;
     }
 }
 
-mod sealed {
-    pub trait Sealed {}
-}
-
 /// An atomic integer that can lie in a map: `AtomicU8` to `AtomicU64`, `AtomicI8` to `AtomicI64`.
-pub trait AtomicWord: sealed::Sealed + Sized {
+///
+/// ```
+/// use std::sync::atomic::AtomicI16;
+///
+/// use handover::map::{AtomicWord, MemoryMappedFile, ViewAccessor};
+///
+/// fn first<A: AtomicWord>(view: &ViewAccessor) -> handover::Result<A::Value> {
+///     view.load::<A>(0)
+/// }
+///
+/// let view = MemoryMappedFile::anonymous(64)?.create_view_accessor(0, 0)?;
+/// view.write(0, -5i16)?;
+/// assert_eq!(first::<AtomicI16>(&view)?, -5);
+/// # Ok::<(), handover::Error>(())
+/// ```
+pub trait AtomicWord: sealed::Sealed<Integer = Self::Value> + Sized {
     /// The integer.
     type Value: Copy;
-
-    /// Loads the value with acquire ordering: one plain load, which works in read-only memory too.
-    fn load_acquire(&self) -> Self::Value;
 }
 
 macro_rules! atomic_words {
     ($($atomic:ty => $value:ty),*) => {$(
-        impl sealed::Sealed for $atomic {}
+        impl sealed::Sealed for $atomic {
+            type Integer = $value;
+
+            unsafe fn load_acquire(at: *const u8) -> $value {
+                // SAFETY: guaranteed by the caller.
+                unsafe { <$value as Word>::load_acquire(at) }
+            }
+        }
         impl AtomicWord for $atomic {
             type Value = $value;
-
-            fn load_acquire(&self) -> $value {
-                self.load(Ordering::Acquire)
-            }
         }
     )*};
 }
@@ -93,7 +97,7 @@ impl ViewAccessor {
         self.view.len() as u64
     }
 
-    /// Bytes between the start of the view's first page (on Windows: of its 64 KiB block) and the view.
+    /// Bytes between the start of the view's first page (Windows: of its 64 KiB block) and the view.
     pub fn pointer_offset(&self) -> u64 {
         self.view.pointer_offset()
     }
@@ -113,23 +117,52 @@ impl ViewAccessor {
         self.view.access().can_write()
     }
 
-    /// The first byte of the view, for those who take the responsibility: valid while the accessor lives,
-    /// changed by other processes at any time. A write through the pointer of a read view is a fault.
+    /// The first byte of the view, for unsafe code.
+    ///
+    /// Valid while the accessor lives; other processes may change the bytes at any time. A write through the
+    /// pointer of a read view ends the process with a fault.
     #[inline]
     pub fn as_ptr(&self) -> *mut u8 {
         self.view.as_ptr()
     }
 
-    /// Writes what was changed to the file behind the map, and waits for it. Nothing to do for other maps.
+    /// Flushes changes to the file behind the map and waits. Does nothing for other maps.
+    ///
+    /// ```
+    /// use handover::map::MemoryMappedFile;
+    /// # let dir = std::env::temp_dir().join(format!("handover-doc-flush-{}", std::process::id()));
+    /// # std::fs::create_dir(&dir)?;
+    /// # let path = dir.join("numbers");
+    ///
+    /// let map = MemoryMappedFile::create_new(&path, 64)?;
+    /// let view = map.create_view_accessor(0, 0)?;
+    /// view.write(0, *b"kept")?;
+    /// view.flush()?;
+    /// # drop((view, map));
+    /// # std::fs::remove_dir_all(dir)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Io` where the system can't write the file.
     pub fn flush(&self) -> Result<()> {
         self.view.flush()
     }
 
     /// The value at `position`.
     ///
+    /// ```
+    /// # use handover::map::MemoryMappedFile;
+    /// # let view = MemoryMappedFile::anonymous(64)?.create_view_accessor(0, 0)?;
+    /// view.write(10, [1u16, 2, 3])?;
+    /// assert_eq!(view.read::<[u16; 3]>(10)?, [1, 2, 3]);
+    /// # Ok::<(), handover::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// `Unsupported` on a write view; `OutOfRange` for a position at or beyond the end; `InvalidArgument`
+    /// `AccessDenied` on a write view; `OutOfRange` for a position at or beyond the end; `InvalidArgument`
     /// where the value would reach beyond the end.
     pub fn read<T: AnyBitPattern>(&self, position: u64) -> Result<T> {
         self.view.check_readable()?;
@@ -145,10 +178,27 @@ impl ViewAccessor {
 
     /// Writes `value` at `position`.
     ///
+    /// ```
+    /// use handover::map::bytemuck::{Pod, Zeroable};
+    ///
+    /// #[derive(Clone, Copy, Pod, Zeroable)]
+    /// #[repr(C)]
+    /// # #[bytemuck(crate = "handover::map::bytemuck")]
+    /// struct Point {
+    ///     x: f64,
+    ///     y: f64,
+    /// }
+    ///
+    /// # let view = handover::map::MemoryMappedFile::anonymous(64)?.create_view_accessor(0, 0)?;
+    /// view.write(16, Point { x: 1.5, y: -2.0 })?;
+    /// assert_eq!(view.read::<Point>(16)?.y, -2.0);
+    /// # Ok::<(), handover::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// `Unsupported` on a read view; `OutOfRange` for a position at or beyond the end; `InvalidArgument` where
-    /// the value would reach beyond the end. Nothing is written then.
+    /// `AccessDenied` on a read view; `OutOfRange` for a position at or beyond the end; `InvalidArgument`
+    /// where the value would reach beyond the end. In all cases nothing is written.
     pub fn write<T: NoUninit>(&self, position: u64, value: T) -> Result<()> {
         self.view.check_writable()?;
         let at = self.check_fits(position, size_of::<T>())?;
@@ -174,29 +224,23 @@ impl ViewAccessor {
         self.write(position, u8::from(value))
     }
 
-    /// The .NET `decimal` at `position`.
-    ///
-    /// # Errors
-    ///
-    /// As for [`read`](Self::read), and `InvalidArgument` where the 16 bytes are not a decimal.
-    pub fn read_decimal(&self, position: u64) -> Result<Decimal> {
-        let value: Decimal = self.read(position)?;
-        if !value.is_valid() {
-            return Err(Error::invalid(
-                "decimal",
-                format!("the flags {:#x} at position {position} are those of no decimal", value.flags),
-            ));
-        }
-        Ok(value)
-    }
-
-    /// Reads elements from `position` into `to`, as many as there is room for in both, and gives their number.
+    /// Reads elements from `position` into `to`, as many as the view has and `to` has room for, and returns
+    /// their number.
     ///
     /// As in .NET, elements of 3 bytes and more lie at multiples of 4 bytes from `position`.
     ///
+    /// ```
+    /// # let view = handover::map::MemoryMappedFile::anonymous(64)?.create_view_accessor(0, 0)?;
+    /// view.write_array(0, &[1u32, 2, 3])?;
+    /// let mut three = [0u32; 3];
+    /// assert_eq!(view.read_array(0, &mut three)?, 3);
+    /// assert_eq!(three, [1, 2, 3]);
+    /// # Ok::<(), handover::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// `Unsupported` on a write view; `OutOfRange` for a position at or beyond the end.
+    /// `AccessDenied` on a write view; `OutOfRange` for a position at or beyond the end.
     pub fn read_array<T: AnyBitPattern>(&self, position: u64, to: &mut [T]) -> Result<usize> {
         self.view.check_readable()?;
         let at = self.check_position(position)?;
@@ -213,15 +257,15 @@ impl ViewAccessor {
     ///
     /// # Errors
     ///
-    /// `OutOfRange` for a position at or beyond the end; `Unsupported` on a read view; `InvalidArgument` where
-    /// they don't all fit. Nothing is written then.
+    /// `OutOfRange` for a position at or beyond the end; `AccessDenied` on a read view; `InvalidArgument`
+    /// where they don't all fit. In all cases nothing is written.
     pub fn write_array<T: NoUninit>(&self, position: u64, from: &[T]) -> Result<()> {
         let at = self.check_position(position)?;
         self.view.check_writable()?;
         let stride = stride::<T>();
         let needed = stride.checked_mul(from.len());
         if needed.is_none_or(|needed| needed > self.view.len() - at) {
-            return Err(Error::invalid(
+            return Err(self.invalid(
                 "array",
                 format!(
                     "{} elements of {stride} bytes don't fit in the {} bytes from {position}",
@@ -243,7 +287,7 @@ impl ViewAccessor {
     /// The naturally aligned word at `position`, whole, with acquire ordering; works on read views too.
     ///
     /// ```
-    /// # use handover::MemoryMappedFile;
+    /// # use handover::map::MemoryMappedFile;
     /// use std::sync::atomic::AtomicU32;
     /// # let view = MemoryMappedFile::anonymous(64)?.create_view_accessor(0, 0)?;
     /// view.write(8, 7u32)?;
@@ -257,54 +301,78 @@ impl ViewAccessor {
     /// size.
     pub fn load<A: AtomicWord>(&self, position: u64) -> Result<A::Value> {
         self.view.check_readable()?;
-        Ok(self.word::<A>(position)?.load_acquire())
+        let at = self.check_word::<A>(position)?;
+        // SAFETY: the word is aligned and lies within the mapping, which lives as long as `self` and is
+        // readable; in this process shared memory is accessed by `memory` and by atomics alone.
+        Ok(unsafe { A::load_acquire(self.view.as_ptr().wrapping_add(at)) })
     }
 
     /// The naturally aligned word at `position` as an atomic that all processes share.
     ///
+    /// ```
+    /// # use handover::map::MemoryMappedFile;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// # let view = MemoryMappedFile::anonymous(64)?.create_view_accessor(0, 0)?;
+    ///
+    /// // SAFETY: bytes 8 to 15 of this map are a counter, and no atomic of another size is made over them.
+    /// let counter = unsafe { view.atomic::<AtomicU64>(8)? };
+    /// counter.fetch_add(1, Ordering::Relaxed);
+    /// assert_eq!(view.load::<AtomicU64>(8)?, 1);
+    /// # Ok::<(), handover::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// As for [`load`](Self::load), and `Unsupported` unless the view can read and write: a compare-exchange
-    /// in read-only memory is a fault.
-    pub fn atomic<A: AtomicWord>(&self, position: u64) -> Result<&A> {
+    /// As for [`load`](Self::load), and `AccessDenied` unless the view can both read and write: a
+    /// compare-exchange in read-only memory is a fault.
+    ///
+    /// # Safety
+    ///
+    /// In this process, accesses to the word's bytes that may race with those through the atomic must be of
+    /// three kinds: atomic accesses of the word's size at the word's position; [`load`](Self::load); and the
+    /// copies of this library (`read`, `write`, streams), which may tear. An `AtomicU32` and an `AtomicU64`
+    /// over the same bytes, in this view or in another one of the same map, are undefined behaviour in the
+    /// language if they race.
+    pub unsafe fn atomic<A: AtomicWord>(&self, position: u64) -> Result<&A> {
         self.view.check_readable()?;
         self.view.check_writable()?;
-        self.word(position)
+        let at = self.check_word::<A>(position)?;
+        // SAFETY: within the mapping, which lives as long as `self`, and aligned. It can be read and written.
+        // All bytes are such an integer. Other processes may use it too, as atomics allow, and the caller
+        // guarantees the accesses of this one; those of `memory` are compatible with any others.
+        Ok(unsafe { &*self.view.as_ptr().wrapping_add(at).cast::<A>() })
     }
 
-    fn word<A: AtomicWord>(&self, position: u64) -> Result<&A> {
+    /// The offset in the view of the word at `position`.
+    fn check_word<A: AtomicWord>(&self, position: u64) -> Result<usize> {
         let at = self.check_fits(position, size_of::<A>())?;
-        let pointer = self.view.as_ptr().wrapping_add(at).cast::<A>();
-        if !pointer.is_aligned() {
-            return Err(Error::invalid(
+        if !self.view.as_ptr().wrapping_add(at).addr().is_multiple_of(size_of::<A>()) {
+            return Err(self.invalid(
                 "position",
                 format!("{position} is not a multiple of the word's {} bytes", size_of::<A>()),
             ));
         }
-        // SAFETY: within the mapping, which lives as long as `self`; aligned; atomics may be shared with
-        // other processes, and this library accesses shared memory with atomic operations only. In read-only
-        // memory the caller is `load`, which only loads.
-        Ok(unsafe { &*pointer })
+        Ok(at)
     }
 
-    /// Whether a part of the view, which must lie within it, can be touched. Only parts of views from
-    /// `create_sparse_accessor` can't.
+    /// Whether a part of the view, which must lie within it, can be touched. Always true except for views
+    /// from `create_sparse_accessor`.
     pub(crate) fn has_memory(&self, position: usize, len: usize) -> bool {
         self.view.has_memory(position, len)
     }
 
-    /// Keeps the pages out of swap and core dumps. Windows can do it only for those that have memory: there it
-    /// is to be called again when more have.
+    /// Keeps the pages out of swap and core dumps. Windows can do this only for pages that have memory: call
+    /// it again there when more pages have some.
     pub(crate) fn keep_secret(&self) -> Result<()> {
         self.view.keep_secret()
     }
 
-    /// Writes changed bytes of a part of the view to the file behind the map, and with `wait` waits for it.
+    /// Flushes a part of the view to the file behind the map, and with `wait` waits.
     pub(crate) fn flush_range(&self, position: usize, len: usize, wait: bool) -> Result<()> {
         self.view.flush_range(position, len, wait)
     }
 
-    /// Copies bytes out, as many as there are up to the end of the view.
+    /// Copies bytes out, at most up to the end of the view.
     pub(crate) fn read_bytes(&self, position: u64, to: &mut [u8]) -> Result<usize> {
         self.view.check_readable()?;
         let at = self.check_position(position)?;
@@ -325,14 +393,15 @@ impl ViewAccessor {
 
     fn check_position(&self, position: u64) -> Result<usize> {
         usize::try_from(position).ok().filter(|at| *at < self.view.len()).ok_or_else(|| {
-            Error::out_of_range("position", format!("{position}, and the view has {} bytes", self.view.len()))
+            let reason = format!("{position}, and the view has {} bytes", self.view.len());
+            Error::out_of_range("position", reason).about(self.view.subject())
         })
     }
 
     fn check_fits(&self, position: u64, size: usize) -> Result<usize> {
         let at = self.check_position(position)?;
         if size > self.view.len() - at {
-            return Err(Error::invalid(
+            return Err(self.invalid(
                 "position",
                 format!(
                     "{size} bytes from {position} reach beyond the end of the view ({} bytes)",
@@ -341,6 +410,11 @@ impl ViewAccessor {
             ));
         }
         Ok(at)
+    }
+
+    /// An error of class `InvalidArgument` that names the map.
+    pub(super) fn invalid(&self, argument: &str, reason: String) -> Error {
+        Error::invalid(argument, reason).about(self.view.subject())
     }
 }
 

@@ -1,54 +1,66 @@
-//! What lives in a scope, and what can be cleared away.
+//! What lives in a scope, and what can be removed from it.
+//!
+//! Relies on `sys`.
 
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::Path;
 
-use super::name::Scope;
 use crate::error::Result;
 use crate::sys;
-
-/// A named map that has a living holder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MapInfo {
-    /// The name, without its scope prefix.
-    pub name: String,
-    /// The scope it lives in.
-    pub scope: Scope,
-    /// Bytes in the map.
-    pub capacity: u64,
-    /// Bytes of memory (or disk) that it takes at the moment.
-    pub allocated: u64,
-    /// The file it lies on, for a named map on a file.
-    pub path: Option<PathBuf>,
-    /// When it was created.
-    pub created: SystemTime,
-    /// The user who created it, where the system has numbers for users.
-    pub owner: Option<u32>,
-    /// Its permission bits, where the system has them.
-    pub mode: Option<u32>,
-    /// The processes that hold it, ascending; `None` where the system does not tell. Processes that this user
-    /// may not look into are missing.
-    pub holders: Option<Vec<u32>>,
-}
+use crate::terms::{MapInfo, Scope};
 
 /// The named maps of `scope` that have a living holder, sorted by name.
 ///
-/// `directory` is as in [`MapOptions::directory`](crate::MapOptions::directory).
+/// `directory` is as in [`MapOptions::directory`](super::MapOptions::directory).
+///
+/// ```
+/// use handover::map::{self, MemoryMappedFile, Scope};
+/// # let dir = std::env::temp_dir().join(format!("handover-doc-list-{}", std::process::id()));
+/// # std::fs::create_dir(&dir)?;
+/// # // SAFETY: the example has one thread.
+/// # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };
+///
+/// let held = MemoryMappedFile::create_new("listed", 4096)?;
+/// # if cfg!(unix) {
+/// let maps = map::list(Scope::User, None)?;
+/// assert_eq!((maps[0].name.as_str(), maps[0].capacity), ("listed", 4096));
+/// # }
+/// # drop(held);
+/// # std::fs::remove_dir_all(dir)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 ///
-/// `Unsupported` on Windows, whose kernel does not tell this library's names from others'.
+/// `Unsupported` on Windows, whose kernel does not tell which names belong to this library; `AccessDenied` or
+/// `Io` where the scope's directory can't be read.
 pub fn list(scope: Scope, directory: Option<&Path>) -> Result<Vec<MapInfo>> {
     let mut maps = sys::list(scope, directory)?;
     maps.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(maps)
 }
 
-/// Removes what holders that were killed left behind in `scope`, and gives the names. Every operation on a
-/// name of the scope does the same; this is for when there is none.
+/// Removes what killed holders left behind in `scope`, and returns the names.
 ///
-/// On Windows the kernel leaves nothing behind, and the result is empty.
+/// Every operation on a name of the scope does the same; use this for scopes where none happens. On Windows
+/// the kernel leaves nothing behind, and the result is empty.
+///
+/// ```
+/// use handover::map::{self, Scope};
+/// # let dir = std::env::temp_dir().join(format!("handover-doc-gc-{}", std::process::id()));
+/// # std::fs::create_dir(&dir)?;
+/// # // SAFETY: the example has one thread.
+/// # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };
+///
+/// for name in map::collect_garbage(Scope::User, None)? {
+///     println!("removed {name}");
+/// }
+/// # std::fs::remove_dir_all(dir)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// `AccessDenied` or `Io` where the scope's directory can't be read.
 pub fn collect_garbage(scope: Scope, directory: Option<&Path>) -> Result<Vec<String>> {
     sys::collect_garbage(scope, directory)
 }

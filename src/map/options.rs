@@ -1,39 +1,25 @@
-//! The options of a map, in the manner of `std::fs::OpenOptions`.
+//! The options of a map, in the manner of `std::fs::OpenOptions`. This file declares them; `open` uses them.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use super::MemoryMappedFile;
-use super::access::{Access, Rights};
-use super::name::Scope;
-use crate::error::Result;
-
-/// How a file behind a map is opened or created.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum OpenMode {
-    /// The file must not exist.
-    CreateNew,
-    /// The file is created, or emptied if it exists.
-    Create,
-    /// The file must exist.
-    #[default]
-    Open,
-    /// The file is opened, or created if it does not exist.
-    OpenOrCreate,
-}
+use crate::backoff::Backoff;
+use crate::error::{Error, Result};
+use crate::name::MapName;
+use crate::sys::{Named, Request};
+use crate::terms::{Access, Place, Rights, Scope, Subject};
 
 /// Everything about a map beyond its name and capacity.
 ///
 /// ```
-/// use handover::{Access, MapOptions};
+/// use handover::map::{Access, MapOptions};
 ///
 /// let map = MapOptions::new().access(Access::ReadWrite).delay_allocate_pages(true).anonymous(1 << 20)?;
 /// assert_eq!(map.capacity(), 1 << 20);
 /// # Ok::<(), handover::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]
-#[must_use]
+#[must_use = "options do nothing until a map is created or opened with them"]
 pub struct MapOptions {
     pub(crate) access: Access,
     pub(crate) rights: Option<Rights>,
@@ -43,9 +29,8 @@ pub struct MapOptions {
     pub(crate) directory: Option<PathBuf>,
     pub(crate) file_mode: Option<u32>,
     pub(crate) owner: Option<u32>,
-    pub(crate) open_mode: OpenMode,
     pub(crate) map_name: Option<String>,
-    /// The first bytes of a new named map: there before its name is.
+    /// The first bytes of a new named map: they are in place before its name appears.
     pub(crate) head: Vec<u8>,
 }
 
@@ -56,7 +41,7 @@ impl MapOptions {
         Self::default()
     }
 
-    /// What the map may do, and with it each handle made by creating it. Default: [`Access::ReadWrite`].
+    /// What the map, and each handle made by creating it, may do. Default: [`Access::ReadWrite`].
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
         self
@@ -69,30 +54,47 @@ impl MapOptions {
         self
     }
 
-    /// Takes memory when a page is first written, not when the map is created. A system that runs out then
-    /// ends the process (SIGBUS on Unix); without this, running out is an error at creation.
+    /// Takes memory when a page is first written, not when the map is created. Default: no.
+    ///
+    /// If the system runs out of memory then, it ends the process (SIGBUS on Unix). Without this option,
+    /// running out is an error at creation.
     pub fn delay_allocate_pages(mut self, delay: bool) -> Self {
         self.delay_allocate_pages = delay;
         self
     }
 
-    /// Whether programs that this process starts inherit the handle, and so hold the name. Default: no.
+    /// Whether programs that this process starts inherit the handle, and thereby hold the name. Default: no.
     pub fn inheritable(mut self, inheritable: bool) -> Self {
         self.inheritable = inheritable;
         self
     }
 
-    /// Who can find the name. Default: [`Scope::User`]. A prefix `Local\` or `Global\` in the name says the
-    /// same; the two must not contradict each other.
+    /// Who can find the name. Default: [`Scope::User`].
+    ///
+    /// A prefix `Local\` or `Global\` in the name says the same; the two must agree.
     pub fn scope(mut self, scope: Scope) -> Self {
         self.scope = Some(scope);
         self
     }
 
     /// The directory that holds the scopes' directories, in place of the system's (and of `HANDOVER_DIR`).
-    /// It must belong to this user or to root, and others may write to it only if it has the sticky bit.
     ///
-    /// On Windows names live in the kernel, and giving a directory is an error.
+    /// It must belong to this user or to root, and others may write to it only if it has the sticky bit. On
+    /// Windows names live in the kernel, and a directory is an error.
+    ///
+    /// ```
+    /// use handover::map::{MapOptions, MemoryMappedFile};
+    /// # let dir = std::env::temp_dir().join(format!("handover-doc-directory-{}", std::process::id()));
+    /// # std::fs::create_dir(&dir)?;
+    ///
+    /// # if cfg!(unix) {
+    /// let map = MapOptions::new().directory(&dir).create_new("apart", 64)?;
+    /// assert!(MapOptions::new().directory(&dir).open_existing("apart").is_ok());
+    /// assert!(MemoryMappedFile::open_existing("apart").is_err());
+    /// # }
+    /// # std::fs::remove_dir_all(dir)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
@@ -101,32 +103,25 @@ impl MapOptions {
     /// Permission bits of a new named map in [`Scope::Global`]: one of `0o600` (default), `0o640`, `0o644`,
     /// `0o660`, `0o666`. In [`Scope::User`] only `0o600` is allowed.
     ///
-    /// Permission bits of a file that [`create_from_file`](Self::create_from_file) creates: any that allow no
-    /// more than reading and writing (`0o666`), taken as they are, whatever the process's mask is; `0o600` by
-    /// default. A file that is there keeps its own.
+    /// Permission bits of a new file: any that allow no more than reading and writing (`0o666`), whatever the
+    /// process's mask is; `0o600` by default. An existing file keeps its own.
     ///
-    /// On Windows: `0o600` admits this user to a name, and leaves a new file to the rights of its folder; any
+    /// On Windows `0o600` admits this user to a name, and leaves a new file to the rights of its folder; any
     /// other mode is an error.
     pub fn file_mode(mut self, mode: u32) -> Self {
         self.file_mode = Some(mode);
         self
     }
 
-    /// Opens a map in [`Scope::Global`] that belongs to the user with this id; without it, a map of anybody
-    /// but this process's own user is refused.
+    /// Opens a map in [`Scope::Global`] that belongs to the user with this id. Without it, only maps of this
+    /// process's own user are accepted.
     ///
-    /// Whoever owns a map can change its bytes at any time and can shrink it, which ends a process that then
+    /// The owner of a map can change its bytes at any time and can shrink it, which ends a process that then
     /// touches the missing part (SIGBUS): name only a user whom this process trusts that far.
     ///
-    /// On Windows giving an owner is an error.
+    /// On Windows an owner is an error.
     pub fn owned_by(mut self, uid: u32) -> Self {
         self.owner = Some(uid);
-        self
-    }
-
-    /// How [`create_from_file`](Self::create_from_file) opens its file. Default: [`OpenMode::Open`].
-    pub fn open_mode(mut self, mode: OpenMode) -> Self {
-        self.open_mode = mode;
         self
     }
 
@@ -136,33 +131,62 @@ impl MapOptions {
         self
     }
 
-    /// See [`MemoryMappedFile::create_new`].
-    pub fn create_new(&self, name: &str, capacity: u64) -> Result<MemoryMappedFile> {
-        MemoryMappedFile::create_new_with(name, capacity, self)
+    /// What lies at `place`, for messages.
+    pub(crate) fn subject(&self, place: Place<'_>) -> Result<Subject> {
+        match place {
+            Place::Name(name) => MapName::parse(name, self.scope).map(|name| name.subject()),
+            Place::File(path) => Ok(Subject::Path(path.to_owned())),
+        }
     }
 
-    /// See [`MemoryMappedFile::create_or_open`].
-    pub fn create_or_open(&self, name: &str, capacity: u64) -> Result<MemoryMappedFile> {
-        MemoryMappedFile::create_or_open_with(name, capacity, self)
+    /// Opens what may not exist yet: calls `open` until it returns something, waiting up to `limit` for
+    /// `what`.
+    pub(crate) fn wait_for<M>(
+        &self,
+        place: Place<'_>,
+        what: &str,
+        limit: Duration,
+        open: impl FnMut() -> Result<Option<M>>,
+    ) -> Result<M> {
+        let subject = self.subject(place)?;
+        Backoff::NAME.poll(limit, || what.to_owned(), open).map_err(|error| error.about(&subject))
     }
 
-    /// See [`MemoryMappedFile::open_existing`].
-    pub fn open_existing(&self, name: &str) -> Result<MemoryMappedFile> {
-        MemoryMappedFile::open_existing_with(name, self)
+    pub(super) fn request(&self, capacity: u64) -> Request {
+        Request {
+            capacity,
+            access: self.access,
+            rights: self.access.rights(),
+            delay_allocate_pages: self.delay_allocate_pages,
+            inheritable: self.inheritable,
+        }
     }
 
-    /// See [`MemoryMappedFile::anonymous`].
-    pub fn anonymous(&self, capacity: u64) -> Result<MemoryMappedFile> {
-        MemoryMappedFile::anonymous_with(capacity, self)
+    pub(super) fn named<'a>(&'a self, name: &'a MapName) -> Named<'a> {
+        Named {
+            name,
+            directory: self.directory.as_deref(),
+            mode: self.file_mode,
+            owner: self.owner,
+            head: &self.head,
+        }
     }
 
-    /// See [`MemoryMappedFile::create_from_file`].
-    pub fn create_from_file(&self, path: impl AsRef<Path>, capacity: u64) -> Result<MemoryMappedFile> {
-        MemoryMappedFile::create_from_file_with(path.as_ref(), capacity, self)
+    pub(super) fn parse(&self, name: &str) -> Result<MapName> {
+        MapName::parse(name, self.scope)
     }
 
-    /// See [`MemoryMappedFile::from_file`].
-    pub fn from_file(&self, file: File, capacity: u64) -> Result<MemoryMappedFile> {
-        MemoryMappedFile::from_file_with(file, capacity, self)
+    pub(super) fn parsed_map_name(&self) -> Result<Option<MapName>> {
+        self.map_name.as_deref().map(|name| self.parse(name)).transpose()
+    }
+
+    /// Checks that a map can be created with this access.
+    pub(super) fn check_creates(&self, subject: &Subject) -> Result<()> {
+        match self.access {
+            Access::Write => Err(Error::invalid("access", "a map can't be created for writing only")
+                .with_advice("use read-write")
+                .about(subject)),
+            _ => Ok(()),
+        }
     }
 }

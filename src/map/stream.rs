@@ -1,19 +1,24 @@
 //! Sequential access to a map.
+//!
+//! Relies on `view`; `map` hands streams out.
 
+use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 
-use super::access::Access;
 use super::view::View;
 use crate::error::{Error, Result};
+use crate::terms::Access;
 
 const BUFFER: usize = 8192;
 
-/// A stream over a part of a map, of fixed length.
+/// A stream over a part of a map: `Read`, `BufRead`, `Write` and `Seek`. Its length is fixed.
 ///
 /// ```
 /// use std::io::{BufRead, Seek, Write};
 ///
-/// let map = handover::MemoryMappedFile::anonymous(64)?;
+/// use handover::map::MemoryMappedFile;
+///
+/// let map = MemoryMappedFile::anonymous(64)?;
 /// let mut stream = map.create_view_stream(0, 0)?;
 /// writeln!(stream, "first\nsecond")?;
 /// stream.rewind()?;
@@ -22,14 +27,24 @@ const BUFFER: usize = 8192;
 /// assert_eq!(line, "first\n");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
+#[must_use = "dropping a view unmaps its bytes"]
 pub struct ViewStream {
     view: View,
     position: u64,
-    /// A copy of the bytes that `BufRead` shows: shared memory itself is never lent.
+    /// A copy of the bytes that `BufRead` shows; shared memory itself is never lent.
     buffer: Vec<u8>,
     /// Where the copy starts.
     buffer_at: u64,
+}
+
+impl fmt::Debug for ViewStream {
+    /// Leaves the bytes out: they may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ViewStream")
+            .field("view", &self.view)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ViewStream {
@@ -57,7 +72,7 @@ impl ViewStream {
         self.position
     }
 
-    /// Bytes between the start of the view's first page (on Windows: of its 64 KiB block) and the view.
+    /// Bytes between the start of the view's first page (Windows: of its 64 KiB block) and the view.
     pub fn pointer_offset(&self) -> u64 {
         self.view.pointer_offset()
     }
@@ -77,15 +92,25 @@ impl ViewStream {
         self.view.access().can_write()
     }
 
-    /// The first byte of the view, for those who take the responsibility: see
-    /// [`ViewAccessor::as_ptr`](crate::ViewAccessor::as_ptr).
+    /// The first byte of the view, for unsafe code: see
+    /// [`ViewAccessor::as_ptr`](super::ViewAccessor::as_ptr).
     pub fn as_ptr(&self) -> *mut u8 {
         self.view.as_ptr()
     }
 
-    /// Always `Unsupported`: a view has the length it was created with.
+    /// Always fails: a view keeps the length it was created with.
+    ///
+    /// # Errors
+    ///
+    /// `AccessDenied` on a read view, else `Unsupported`.
     pub fn set_len(&mut self, _len: u64) -> Result<()> {
-        Err(Error::unsupported("a view has a fixed length; create another view"))
+        self.view.check_writable()?;
+        Err(self.unsupported("a view has a fixed length").with_advice("create another view"))
+    }
+
+    /// An error of class `Unsupported` that names the map.
+    fn unsupported(&self, reason: impl fmt::Display) -> Error {
+        Error::unsupported(reason).about(self.view.subject())
     }
 
     /// Bytes from the position to the end, and the position within the view.
@@ -107,19 +132,24 @@ impl Read for ViewStream {
 }
 
 impl Write for ViewStream {
-    /// Writes all of `from`, or nothing where it does not fit.
+    /// Writes all of `from`, or nothing if it does not fit.
+    ///
+    /// # Errors
+    ///
+    /// `PermissionDenied` on a read view; `Unsupported` where it does not fit.
     fn write(&mut self, from: &[u8]) -> io::Result<usize> {
         self.view.check_writable()?;
         let (at, remaining) = self.remaining();
         if from.len() > remaining {
-            return Err(Error::unsupported(format!(
-                "a write of {} bytes at position {} reaches beyond the end of the view ({} bytes), which can't \
-                 grow; nothing was written",
+            let error = self.unsupported(format!(
+                "a write of {} bytes at position {} reaches beyond the end of the view ({} bytes)",
                 from.len(),
                 self.position,
                 self.view.len()
-            ))
-            .into());
+            ));
+            return Err(error
+                .with_advice("a view can't grow, and nothing was written; create a larger map")
+                .into());
         }
         self.view.store(at, from);
         self.position += from.len() as u64;
@@ -133,7 +163,11 @@ impl Write for ViewStream {
 }
 
 impl Seek for ViewStream {
-    /// Positions beyond the end are allowed; a read there gives nothing, a write fails.
+    /// Positions beyond the end are allowed: a read there returns nothing, and a write fails.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a position before the start.
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let target = match to {
             SeekFrom::Start(position) => Some(position),
@@ -141,7 +175,8 @@ impl Seek for ViewStream {
             SeekFrom::End(by) => self.len().checked_add_signed(by),
         };
         self.position = target.ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidInput, "seek to before the start of the view")
+            let error = Error::invalid("position", "a seek to before the start of the view");
+            io::Error::from(error.about(self.view.subject()))
         })?;
         self.buffer.clear();
         Ok(self.position)
@@ -149,7 +184,7 @@ impl Seek for ViewStream {
 }
 
 impl BufRead for ViewStream {
-    /// Shows a copy of the next bytes, up to 8 KiB; they are as they were when copied.
+    /// Shows a copy of the next bytes, up to 8 KiB, as they were when this copied them.
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.view.check_readable()?;
         let into = self.position.wrapping_sub(self.buffer_at);

@@ -1,11 +1,11 @@
-//! The model that the project begins with: an access token.
+//! The value that the project began with: an access token. Relies on `type_name`.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::TypeName;
+use super::type_name::TypeName;
 
 /// An access token on its way from a producer to its consumers: in JSON, `{"Bearer":"…"}`.
 ///

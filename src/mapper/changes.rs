@@ -1,13 +1,15 @@
-//! Watching a value from a task: one version after the other, as they come.
+//! Watching a value from a task: a stream. Relies on `position`, and on `cell` for the thread that waits.
 
+use std::fmt;
 use std::future::poll_fn;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_core::stream::{FusedStream, Stream};
 
-use super::MemoryMapper;
-use super::watch::{Change, Position};
+use super::position::{Change, Event, Position};
+use super::versions::Stored;
 use crate::cell::Waiter;
 use crate::codec::Codec;
 use crate::error::Result;
@@ -15,22 +17,46 @@ use crate::error::Result;
 /// How many versions a task may take in a row before others of its thread have a turn.
 const TURN: u32 = 64;
 
-/// The versions of a mapper as they come, for asynchronous programs. See [`MemoryMapper::changes`].
-#[derive(Debug)]
-#[must_use]
-pub struct Changes<'a, T, C> {
-    mapper: &'a MemoryMapper<T, C>,
-    position: Position,
-    while_written: bool,
-    /// Made when it is first needed: the plain layout has none.
-    waiter: Option<Waiter>,
+/// The versions of a mapper as they come, for asynchronous programs. See
+/// [`MemoryMapper::changes`](crate::MemoryMapper::changes).
+///
+/// ```
+/// use handover::MemoryMapper;
+/// use handover::mapper::Stream;
+///
+/// # let name = &format!("Changes in the docs {}", std::process::id());
+/// let mapper = MemoryMapper::<u32>::create_or_open(name)?;
+/// mapper.set(&10)?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let mut changes = mapper.changes();
+/// assert_eq!(changes.changed().await.expect("it goes on")?.value, Some(10));
+/// // It is a stream as well:
+/// let stream: &mut (dyn Stream<Item = _> + Unpin) = &mut changes;
+/// # let _ = stream;
+/// # Ok::<(), handover::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// They own what they need: they can go to another task, and they keep the map's name.
+#[must_use = "changes wait for nothing until they are polled"]
+pub struct Changes<T, C> {
+    position: Position<T, C>,
+    waiter: Waiter,
     /// Versions that were taken without a pause.
     in_a_row: u32,
 }
 
-impl<'a, T, C: Codec<T>> Changes<'a, T, C> {
-    pub(super) fn new(mapper: &'a MemoryMapper<T, C>) -> Self {
-        Self { mapper, position: Position::default(), while_written: false, waiter: None, in_a_row: 0 }
+impl<T, C> fmt::Debug for Changes<T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changes").field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
+impl<T, C: Codec<T>> Changes<T, C> {
+    pub(super) fn new(stored: Stored) -> Self {
+        let waiter = stored.cell().waiter();
+        Self { position: Position::new(stored), waiter, in_a_row: 0 }
     }
 
     /// Leaves out versions up to `version`. Default: the first item is the value that is there.
@@ -39,11 +65,37 @@ impl<'a, T, C: Codec<T>> Changes<'a, T, C> {
         self
     }
 
-    /// Ends once no handle that ever wrote lives, other than this mapper, and everything written was seen.
-    /// A writer that was killed is missed within 100 ms.
+    /// Ends with the last writer that it meets; see [`Watch::while_written`](crate::Watch::while_written).
     pub fn while_written(mut self) -> Self {
-        self.while_written = true;
+        self.position.end_with_writers();
         self
+    }
+
+    /// Tells of the writers too; see [`Watch::events`](crate::Watch::events).
+    ///
+    /// ```
+    /// use handover::MemoryMapper;
+    /// use handover::mapper::Event;
+    ///
+    /// # let name = &format!("changes events in the docs {}", std::process::id());
+    /// let mapper = MemoryMapper::<u32>::create_or_open(name)?;
+    /// MemoryMapper::<u32>::open_existing(name)?.set(&10)?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let mut events = mapper.changes().events();
+    /// while let Some(event) = events.event().await {
+    ///     match event? {
+    ///         Event::Changed(change) => assert_eq!(change.value, Some(10)),
+    ///         Event::WriterGone => break,
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # Ok::<(), handover::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn events(mut self) -> EventStream<T, C> {
+        self.position.tell_of_writers();
+        EventStream(self)
     }
 
     /// The next version, once there is one; `None` at the end, which only comes with
@@ -53,15 +105,24 @@ impl<'a, T, C: Codec<T>> Changes<'a, T, C> {
     ///
     /// # Errors
     ///
-    /// As for [`MemoryMapper::get`]. After `Decode`, `CodecMismatch` and `TypeMismatch` it can go on: the next
-    /// version may be readable. `Io` where the thread that waits can't be started.
-    pub async fn changed(&mut self) -> Result<Option<Change<T>>> {
-        poll_fn(|context| self.poll_changed(context)).await.transpose()
+    /// As for [`MemoryMapper::get`](crate::MemoryMapper::get). After `Decode`, `CodecMismatch` and
+    /// `TypeMismatch` it can go on: the next version may be readable. `Io` where the thread that waits can't
+    /// be started.
+    pub async fn changed(&mut self) -> Option<Result<Change<T>>> {
+        poll_fn(|context| self.poll_changed(context)).await
     }
 
-    /// [`changed`](Self::changed) for those who poll.
+    /// [`changed`](Self::changed) for callers that poll.
+    ///
+    /// # Errors
+    ///
+    /// As for [`changed`](Self::changed).
     pub fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Change<T>>>> {
-        if self.position.ended {
+        self.poll_event(context).map(|event| event.map(|event| event.map(Event::into_change)))
+    }
+
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Event<T>>>> {
+        if self.position.has_ended() {
             return Poll::Ready(None);
         }
         if self.in_a_row >= TURN {
@@ -69,27 +130,57 @@ impl<'a, T, C: Codec<T>> Changes<'a, T, C> {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let newest = match self.poll_newest(context) {
-            Poll::Ready(newest) => newest,
-            Poll::Pending => {
+        loop {
+            let newest = self.waiter.poll_newer(context, self.position.seen, self.position.until_written());
+            let Poll::Ready(newest) = newest else {
                 self.in_a_row = 0;
                 return Poll::Pending;
+            };
+            if let ControlFlow::Break(item) = self.position.advance(newest) {
+                self.in_a_row += 1;
+                return Poll::Ready(item);
             }
-        };
-        self.in_a_row += 1;
-        Poll::Ready(self.position.advance(self.mapper, newest))
-    }
-
-    fn poll_newest(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<u64>>> {
-        let waiter = match &mut self.waiter {
-            Some(waiter) => waiter,
-            None => self.waiter.insert(self.mapper.cell()?.waiter()),
-        };
-        waiter.poll_newer(context, self.position.seen, self.while_written)
+        }
     }
 }
 
-impl<T, C: Codec<T>> Stream for Changes<'_, T, C> {
+/// The versions of a mapper as they come, and the coming and going of its writers, for asynchronous programs.
+/// See [`Changes::events`].
+#[must_use = "events wait for nothing until they are polled"]
+pub struct EventStream<T, C>(Changes<T, C>);
+
+impl<T, C> fmt::Debug for EventStream<T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EventStream").field(&self.0).finish()
+    }
+}
+
+impl<T, C: Codec<T>> EventStream<T, C> {
+    /// The next event, once there is one; `None` at the end. Cancel-safe, as [`Changes::changed`] is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Changes::changed`].
+    pub async fn event(&mut self) -> Option<Result<Event<T>>> {
+        poll_fn(|context| self.0.poll_event(context)).await
+    }
+}
+
+impl<T, C: Codec<T>> Stream for EventStream<T, C> {
+    type Item = Result<Event<T>>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().0.poll_event(context)
+    }
+}
+
+impl<T, C: Codec<T>> FusedStream for EventStream<T, C> {
+    fn is_terminated(&self) -> bool {
+        self.0.is_terminated()
+    }
+}
+
+impl<T, C: Codec<T>> Stream for Changes<T, C> {
     type Item = Result<Change<T>>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -97,8 +188,8 @@ impl<T, C: Codec<T>> Stream for Changes<'_, T, C> {
     }
 }
 
-impl<T, C: Codec<T>> FusedStream for Changes<'_, T, C> {
+impl<T, C: Codec<T>> FusedStream for Changes<T, C> {
     fn is_terminated(&self) -> bool {
-        self.position.ended
+        self.position.has_ended()
     }
 }

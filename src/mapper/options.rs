@@ -1,73 +1,120 @@
-//! The options of a mapper, and how one comes to be.
+//! How a mapper is opened or created: its options and the three verbs. Relies on `memory_mapper`.
 
-use std::marker::PhantomData;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::plain::Plain;
-use super::versions::Versions;
-use super::{MemoryMapper, Store, TypeName};
-use crate::cell::{CellOptions, Durability};
-use crate::codec::{Codec, Json};
-use crate::error::{Error, Result};
-use crate::map::{MapOptions, OpenMode};
+use super::memory_mapper::MemoryMapper;
+use super::type_name::TypeName;
+use super::versions::{Stored, Versions, Writing};
+use super::wait::LOCK_LIMIT;
+use crate::cell::{Cell, CellOptions, Durability};
+use crate::codec::Codec;
+use crate::error::Result;
+use crate::map::MapOptions;
+use crate::terms::Place;
 
-/// Options of a [`MemoryMapper`] beyond its name and capacity.
+/// How to open or create a [`MemoryMapper`].
+///
+/// The codec follows from the type that is asked for.
 ///
 /// ```
 /// use std::time::Duration;
-/// use handover::{Auth, ErrorKind, MapperOptions, Scope, MapOptions};
+///
+/// use handover::map::MapOptions;
+/// use handover::{Auth, ErrorKind, MapperOptions, MemoryMapper, Scope};
+///
+/// let options = MapperOptions::new().map(MapOptions::new().scope(Scope::User)).ttl(Duration::from_secs(60));
+/// # let name = &format!("MapperOptions in the docs {}", std::process::id());
+/// let producer: MemoryMapper<Auth> = options.secret().capacity(4096).create_new(name)?;
+/// producer.set(&Auth::new("secret"))?;
 ///
 /// let late = MapperOptions::new()
-///     .map(MapOptions::new().scope(Scope::User))
 ///     .wait(Duration::from_millis(10))
-///     .open::<Auth>("nobody makes this one");
+///     .open_existing::<Auth, handover::codec::Json>("nobody makes this one");
 /// assert_eq!(late.unwrap_err().kind(), ErrorKind::TimedOut);
+/// # Ok::<(), handover::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]
-#[must_use]
+#[must_use = "options do nothing until a map is opened or created with them"]
 pub struct MapperOptions {
-    map: MapOptions,
     cell: CellOptions,
-    plain: bool,
-    offset: u64,
-    wait: Option<Duration>,
     ttl: Option<Duration>,
     type_name: Option<&'static str>,
+    lock_limit: Option<Duration>,
+    full_errors: bool,
 }
 
 impl MapperOptions {
-    /// The defaults: a cell, no waiting, no expiry, no type name.
+    /// The defaults: room for values of 64 KiB, no waiting, no expiry, no type name.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The options of the map below.
     pub fn map(mut self, options: MapOptions) -> Self {
-        self.map = options;
+        self.cell = self.cell.map(options);
         self
     }
 
-    /// Uses the plain layout, which C# programs write and read, in place of a cell: the bytes of the value at
-    /// the start, the rest zero. It has no versions, and so none of `take`, `update`, `watch`, expiry.
-    pub fn plain(mut self) -> Self {
-        self.plain = true;
-        self
-    }
-
-    /// Where in the map a plain value starts, in bytes. Default: 0.
-    pub fn offset(mut self, offset: u64) -> Self {
-        self.offset = offset;
+    /// The most bytes that an encoded value in a new map may have. Default: 64 KiB. An existing map keeps its
+    /// own.
+    pub fn capacity(mut self, bytes: u64) -> Self {
+        self.cell = self.cell.capacity(bytes);
         self
     }
 
     /// How long opening waits for a map that is not there yet. Default: not at all.
     pub fn wait(mut self, limit: Duration) -> Self {
-        self.wait = Some(limit);
+        self.cell = self.cell.wait(limit);
         self
     }
 
-    /// How long a value can be read after it was set. Default: for ever.
+    /// How long a write waits while somebody else writes or has a lease. Default: 10 s. See
+    /// [`MemoryMapper::try_set`] for one that does not wait.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use handover::{ErrorKind, MapperOptions, MemoryMapper};
+    ///
+    /// # let name = &format!("lock_limit in the docs {}", std::process::id());
+    /// let mapper: MemoryMapper<u32> =
+    ///     MapperOptions::new().lock_limit(Duration::from_millis(1)).create_or_open(name)?;
+    /// let other = MemoryMapper::<u32>::open_existing(name)?;
+    /// let _lease = std::thread::scope(|scope| {
+    ///     scope.spawn(|| other.lease(Duration::ZERO)).join().unwrap()
+    /// })?;
+    /// assert_eq!(mapper.set(&1).unwrap_err().kind(), ErrorKind::TimedOut);
+    /// # Ok::<(), handover::Error>(())
+    /// ```
+    pub fn lock_limit(mut self, limit: Duration) -> Self {
+        self.lock_limit = Some(limit);
+        self
+    }
+
+    /// Whether the messages of `Decode` errors may quote the value: all that the codec's library says.
+    /// Default: false, because a message ends up in a log, and the value may be a secret; it then says where
+    /// the value differs, what was expected there and what was found, in kind.
+    ///
+    /// ```
+    /// use handover::{MapperOptions, MemoryMapper};
+    ///
+    /// # let name = &format!("full_errors in the docs {}", std::process::id());
+    /// let text = MemoryMapper::<String>::create_or_open(name)?;
+    /// text.set(&"hello".to_owned())?;
+    ///
+    /// let number: MemoryMapper<u16> = MapperOptions::new().open_existing(name)?;
+    /// assert!(number.get().unwrap_err().to_string().contains("expected u16, found a string"));
+    /// let number: MemoryMapper<u16> = MapperOptions::new().full_errors(true).open_existing(name)?;
+    /// assert!(number.get().unwrap_err().to_string().contains("string \"hello\", expected u16"));
+    /// # Ok::<(), handover::Error>(())
+    /// ```
+    pub fn full_errors(mut self, full: bool) -> Self {
+        self.full_errors = full;
+        self
+    }
+
+    /// How long a value can be read after it was set. Default: for ever. It holds for values that this mapper
+    /// sets.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
@@ -89,11 +136,7 @@ impl MapperOptions {
     /// error.
     ///
     /// ```
-    /// # let dir = std::env::temp_dir().join(format!("handover-doc-named-{}", std::process::id()));
-    /// # std::fs::create_dir(&dir)?;
-    /// # // SAFETY: the example has one thread.
-    /// # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };
-    /// use handover::{ErrorKind, MapperOptions, TypeName};
+    /// use handover::{ErrorKind, MapperOptions, MemoryMapper, TypeName};
     ///
     /// struct Celsius;
     /// impl TypeName for Celsius {
@@ -104,142 +147,117 @@ impl MapperOptions {
     ///     const TYPE_NAME: &'static str = "weather.Kelvin";
     /// }
     ///
-    /// let options = MapperOptions::new();
-    /// let writer = options.clone().named::<Celsius>().create::<f64>("outside", 64)?;
+    /// # let name = &format!("named in the docs {}", std::process::id());
+    /// let writer: MemoryMapper<f64> = MapperOptions::new().named::<Celsius>().create_or_open(name)?;
     /// writer.set(&21.5)?;
-    /// let reader = options.named::<Kelvin>().open::<f64>("outside")?;
+    /// let reader: MemoryMapper<f64> = MapperOptions::new().named::<Kelvin>().open_existing(name)?;
     /// assert_eq!(reader.get().unwrap_err().kind(), ErrorKind::TypeMismatch);
-    /// # drop((writer, reader));
-    /// # std::fs::remove_dir_all(dir)?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # Ok::<(), handover::Error>(())
     /// ```
     pub fn named<N: TypeName>(mut self) -> Self {
         self.type_name = Some(N::TYPE_NAME);
         self
     }
 
-    /// See [`MemoryMapper::create`].
-    pub fn create<T>(&self, name: &str, capacity: u64) -> Result<MemoryMapper<T>>
-    where
-        Json: Codec<T>,
-    {
-        self.create_as(name, capacity)
+    /// See [`MemoryMapper::create_new`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn create_new<'a, T, C: Codec<T>>(&self, place: impl Into<Place<'a>>) -> Result<MemoryMapper<T, C>> {
+        Ok(self.mapper(self.cell.create_new(place)?))
     }
 
-    /// See [`MemoryMapper::open`].
-    pub fn open<T>(&self, name: &str) -> Result<MemoryMapper<T>>
-    where
-        Json: Codec<T>,
-    {
-        self.open_as(name)
-    }
-
-    /// [`create`](Self::create) with another codec.
-    pub fn create_as<T, C: Codec<T>>(&self, name: &str, capacity: u64) -> Result<MemoryMapper<T, C>> {
-        if self.plain {
-            return self.on_plain(self.map.create_or_open(name, capacity)?);
-        }
-        self.check_cell()?;
-        Ok(self.mapper(Store::Cell(Versions::new(self.cell.create_named(name, capacity, &self.map)?))))
-    }
-
-    /// As [`create_as`](Self::create_as), where the name must have no holder.
-    pub fn create_new_as<T, C: Codec<T>>(&self, name: &str, capacity: u64) -> Result<MemoryMapper<T, C>> {
-        if self.plain {
-            return self.on_plain(self.map.create_new(name, capacity)?);
-        }
-        self.check_cell()?;
-        Ok(self.mapper(Store::Cell(Versions::new(self.cell.create_new_named(name, capacity, &self.map)?))))
-    }
-
-    /// [`open`](Self::open) with another codec.
-    pub fn open_as<T, C: Codec<T>>(&self, name: &str) -> Result<MemoryMapper<T, C>> {
-        let map = self.waiting(|| self.map.open_existing(name), || format!("a map named {name:?}"))?;
-        if self.plain {
-            return self.on_plain(map);
-        }
-        self.check_cell()?;
-        Ok(self.mapper(Store::Cell(Versions::new(self.cell.open(map)?))))
-    }
-
-    /// A mapper on the file at `path`: the value survives its processes. The file is created if it does not
-    /// exist; an existing one keeps its capacity.
-    pub fn create_on_file<T, C: Codec<T>>(
+    /// See [`MemoryMapper::create_or_open`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn create_or_open<'a, T, C: Codec<T>>(
         &self,
-        path: impl AsRef<Path>,
-        capacity: u64,
+        place: impl Into<Place<'a>>,
     ) -> Result<MemoryMapper<T, C>> {
-        let path = path.as_ref();
-        if self.plain {
-            let options = self.map.clone().open_mode(OpenMode::OpenOrCreate);
-            let capacity = std::fs::metadata(path).map_or(0, |file| file.len()).max(capacity);
-            return self.on_plain(options.create_from_file(path, capacity)?);
-        }
-        self.check_cell()?;
-        Ok(self.mapper(Store::Cell(Versions::new(self.cell.create_on_file(path, capacity, &self.map)?))))
+        Ok(self.mapper(self.cell.create_or_open(place)?))
     }
 
-    /// A mapper on the file at `path`, which must exist.
-    pub fn open_file<T, C: Codec<T>>(&self, path: impl AsRef<Path>) -> Result<MemoryMapper<T, C>> {
-        let path = path.as_ref();
-        let map =
-            self.waiting(|| self.map.create_from_file(path, 0), || format!("the file '{}'", path.display()))?;
-        if self.plain {
-            return self.on_plain(map);
-        }
-        self.check_cell()?;
-        Ok(self.mapper(Store::Cell(Versions::new(self.cell.open(map)?))))
+    /// See [`MemoryMapper::open_existing`].
+    ///
+    /// # Errors
+    ///
+    /// As there; `TimedOut` where [`wait`](Self::wait) gave a limit.
+    pub fn open_existing<'a, T, C: Codec<T>>(
+        &self,
+        place: impl Into<Place<'a>>,
+    ) -> Result<MemoryMapper<T, C>> {
+        Ok(self.mapper(self.cell.open_existing(place)?))
     }
 
-    fn check_cell(&self) -> Result<()> {
-        if self.offset != 0 {
-            return Err(Error::invalid("offset", "only a value in the plain layout has one"));
-        }
-        Ok(())
-    }
-
-    fn on_plain<T, C>(&self, map: crate::map::MemoryMappedFile) -> Result<MemoryMapper<T, C>> {
-        if self.ttl.is_some() || self.type_name.is_some() {
-            return Err(Error::unsupported(
-                "the plain layout has no room for an expiry or a type's name; use a cell",
-            ));
-        }
-        Ok(self.mapper(Store::Plain(Box::new(Plain::new(map, self.offset)?))))
-    }
-
-    fn mapper<T, C>(&self, store: Store<T>) -> MemoryMapper<T, C> {
-        MemoryMapper { store, ttl: self.ttl, type_name: self.type_name, codec: PhantomData }
-    }
-
-    fn waiting<M>(&self, open: impl Fn() -> Result<M>, what: impl FnOnce() -> String) -> Result<M> {
-        match self.wait {
-            None => open(),
-            Some(limit) => poll(limit, what, || match open() {
-                Err(Error::NotFound { .. }) => Ok(None),
-                other => other.map(Some),
-            }),
-        }
+    fn mapper<T, C>(&self, cell: Cell) -> MemoryMapper<T, C> {
+        let writing = Writing { ttl: self.ttl, lock_limit: self.lock_limit.unwrap_or(LOCK_LIMIT) };
+        MemoryMapper::new(Versions::new(Stored::new(cell, self.type_name, self.full_errors), writing))
     }
 }
 
-/// Asks again and again, at first every 100 µs and ever less often down to every 10 ms: names appear without
-/// a sound on every system.
-pub(super) fn poll<T>(
-    limit: Duration,
-    what: impl FnOnce() -> String,
-    mut attempt: impl FnMut() -> Result<Option<T>>,
-) -> Result<T> {
-    let start = Instant::now();
-    let mut pause = Duration::from_micros(100);
-    loop {
-        if let Some(got) = attempt()? {
-            return Ok(got);
-        }
-        let left = limit.saturating_sub(start.elapsed());
-        if left.is_zero() {
-            return Err(Error::TimedOut { waiting_for: what(), after: limit });
-        }
-        std::thread::sleep(pause.min(left));
-        pause = (pause * 2).min(Duration::from_millis(10));
+/// The three verbs. [`MapperOptions`] has them too.
+///
+/// Each takes a [`Place`]: a `&str` is a name, a `&Path` is a file.
+impl<T, C: Codec<T>> MemoryMapper<T, C> {
+    /// Creates the map under a name that has no holder, or in a file that does not exist, for encoded values
+    /// of up to 64 KiB ([`MapperOptions::capacity`] says otherwise).
+    ///
+    /// ```
+    /// use handover::{ErrorKind, MemoryMapper};
+    ///
+    /// # let name = &format!("create_new in the docs {}", std::process::id());
+    /// let first = MemoryMapper::<String>::create_new(name)?;
+    /// let second = MemoryMapper::<String>::create_new(name);
+    /// assert_eq!(second.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    /// # drop(first);
+    /// # Ok::<(), handover::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`MemoryMappedFile::create_new`](crate::map::MemoryMappedFile::create_new).
+    pub fn create_new<'a>(place: impl Into<Place<'a>>) -> Result<Self> {
+        MapperOptions::new().create_new(place)
+    }
+
+    /// Opens the map under a name or in a file, or creates it, for encoded values of up to 64 KiB
+    /// ([`MapperOptions::capacity`] says otherwise). An existing map keeps its capacity and its value.
+    ///
+    /// ```
+    /// use handover::MemoryMapper;
+    ///
+    /// let path = std::env::temp_dir().join(format!("create-or-open-{}", std::process::id()));
+    /// MemoryMapper::<String>::create_or_open(&path)?.set(&"files stay".to_owned())?;
+    /// assert_eq!(MemoryMapper::<String>::create_or_open(&path)?.get()?.as_deref(), Some("files stay"));
+    /// # std::fs::remove_file(path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`MemoryMappedFile::create_or_open`](crate::map::MemoryMappedFile::create_or_open);
+    /// `WrongKind` for a map that is there in another layout.
+    pub fn create_or_open<'a>(place: impl Into<Place<'a>>) -> Result<Self> {
+        MapperOptions::new().create_or_open(place)
+    }
+
+    /// Opens the map under a name or in a file.
+    ///
+    /// ```
+    /// use handover::{ErrorKind, MemoryMapper};
+    ///
+    /// let absent = MemoryMapper::<String>::open_existing("nobody holds this name");
+    /// assert_eq!(absent.unwrap_err().kind(), ErrorKind::NotFound);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`MemoryMappedFile::open_existing`](crate::map::MemoryMappedFile::open_existing); `WrongKind`
+    /// for a map in another layout.
+    pub fn open_existing<'a>(place: impl Into<Place<'a>>) -> Result<Self> {
+        MapperOptions::new().open_existing(place)
     }
 }

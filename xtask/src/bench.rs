@@ -1,13 +1,13 @@
 //! Builds and runs the benchmark, which is a workspace of its own: its peers are heavy.
 //!
-//! One of the peers is a server, Redis. Where it is missing it is installed from Debian's packages, if this user
-//! may do that; the benchmark leaves it out otherwise.
+//! One of the peers is a server, Redis. Where it is missing, `--install` installs it from Debian's packages;
+//! the benchmark leaves it out otherwise.
 
 use crate::debian::{self, Package};
-use crate::steps;
+use crate::process;
 
 const MANIFEST: &str = "crates/handover-bench/Cargo.toml";
-const SERVER: Package = ("redis-server", "/usr/bin/redis-server");
+const SERVER: Package = Package { name: "redis-server", file: "/usr/bin/redis-server", megabytes: 10 };
 
 /// `cargo xtask bench [--quick]`, and the other arguments of the benchmark.
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
@@ -16,5 +16,5 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     }
     let mut line = vec!["run", "--release", "--quiet", "--manifest-path", MANIFEST, "--"];
     line.extend(arguments.iter().map(String::as_str));
-    steps::cargo(&line, &[])
+    process::cargo(&line, &[])
 }

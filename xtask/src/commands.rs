@@ -2,31 +2,35 @@
 //!
 //! In those files a block marked
 //!
-//! - `sh` is run by `sh -eu` in the workspace's root, with the built `handover` on the path and a `HANDOVER_DIR`
-//!   that each file has for itself; blocks run in order;
-//! - `text` directly after an `sh` block is what that block writes to standard output. `…` stands for any text
-//!   within a line, and a line that is only `…` for any number of lines;
-//! - `sh no_run` is not run, but each of its lines must name a task, subcommand, example or package that exists.
+//! - `sh` is run by `sh -eu` in the workspace's root, with the built `handover` on the path and a
+//!   `HANDOVER_DIR` that each file has for itself; blocks run in order;
+//! - `text` directly after an `sh` block is what that block writes to standard output. `…` stands for any
+//!   text within a line, and a line that is only `…` for any number of lines;
+//! - `sh no_run` is not run, but each of its lines must name a task, subcommand, example or package that
+//!   exists.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::steps;
+use crate::{missing, process, tree};
 
 /// Longest time that one block may take.
 const LIMIT: Duration = Duration::from_secs(60);
 const ANY: char = '…';
 
 pub(crate) fn check() -> Result<(), String> {
-    steps::cargo(&["build", "--quiet", "--package", "handover-cli"], &[])?;
-    let mut files = vec![steps::root().join("README.md")];
-    files.extend(steps::files(&steps::root().join("docs"), "md")?);
+    if std::env::consts::OS == "windows" {
+        return missing::skip("the commands shown are for a POSIX system");
+    }
+    process::cargo(&["build", "--quiet", "--package", "handover-cli"], &[])?;
+    let mut files = vec![tree::root().join("README.md")];
+    files.extend(tree::files(&tree::root().join("docs"), "md")?);
     let mut passed = 0;
     for path in files {
         let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        let name = path.strip_prefix(steps::root()).unwrap_or(&path).display().to_string();
+        let name = path.strip_prefix(tree::root()).unwrap_or(&path).display().to_string();
         let blocks = blocks(&text).map_err(|why| format!("{name}: {why}"))?;
         if blocks.is_empty() {
             continue;
@@ -53,7 +57,7 @@ struct Place {
 impl Place {
     fn new() -> Result<Self, String> {
         // The shell makes it, because names are refused in a directory that others may write to.
-        let made = steps::output(
+        let made = process::output(
             Command::new("sh")
                 .args(["-euc", "umask 077; mktemp -d \"${TMPDIR:-/tmp}/handover-readme.XXXXXX\""]),
         )?;
@@ -68,7 +72,7 @@ impl Place {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
-            .current_dir(steps::root())
+            .current_dir(tree::root())
             .env("PATH", &self.path)
             .env("HANDOVER_DIR", &self.directory)
             .stdin(Stdio::null());
@@ -157,11 +161,12 @@ impl Block {
             }
             let words: Vec<&str> = code.split_whitespace().filter(|word| *word != "--release").collect();
             let there = match words[..] {
-                // The one option that the benchmark's help is known to have.
-                ["cargo", "xtask", task, "--quick"] => task == crate::BENCH,
-                ["cargo", "xtask", task] => {
-                    [crate::FUZZ, crate::BENCH].contains(&task)
-                        || crate::TASKS.iter().any(|known| known.name == task)
+                // Each task has this option.
+                ["cargo", "xtask", task] | ["cargo", "xtask", task, missing::INSTALL] => {
+                    task_help(task)?.is_some()
+                }
+                ["cargo", "xtask", task, option @ ("--quick" | "--all")] => {
+                    task_help(task)?.is_some_and(|told| told.contains(option))
                 }
                 ["cargo", "run", "--", command, ..] | ["handover", command, ..] => {
                     let help = wait(
@@ -174,10 +179,10 @@ impl Block {
                     help.is_some_and(|status| status.success())
                 }
                 ["cargo", "run", "--example", example, ..] => {
-                    steps::root().join("examples").join(example).with_extension("rs").is_file()
+                    tree::root().join("examples").join(example).with_extension("rs").is_file()
                 }
                 ["cargo", "install", "--path", folder, ..] => {
-                    steps::root().join(folder).join("Cargo.toml").is_file()
+                    tree::root().join(folder).join("Cargo.toml").is_file()
                 }
                 _ => return Err(format!("no check is known for {code:?}; let it run, or add a check")),
             };
@@ -187,6 +192,14 @@ impl Block {
         }
         Ok(())
     }
+}
+
+/// What this program's help says of a task.
+fn task_help(task: &str) -> Result<Option<String>, String> {
+    let own = std::env::current_exe().map_err(|e| format!("this program can't be found: {e}"))?;
+    let help = process::output(Command::new(own).arg("help"))?;
+    let of_task = |line: &&str| line.strip_prefix("  ").and_then(|told| told.split(' ').next()) == Some(task);
+    Ok(help.lines().find(of_task).map(str::to_owned))
 }
 
 /// Waits for a command, up to the limit.

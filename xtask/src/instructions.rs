@@ -1,23 +1,28 @@
-//! Counts the instructions of the library's hot paths under callgrind, and compares them with a committed table.
+//! Counts the instructions of the library's hot paths under callgrind, and compares them with a committed
+//! table.
 //!
-//! Each path of `handover-hot-paths` runs N and 2N rounds; the difference is N rounds without what happens only
-//! once. Unlike times, the numbers are the same in each run. What the kernel does is not in them, nor what the
-//! vDSO does, which valgrind replaces by system calls; a call and a return are.
+//! Each path of `handover-hot-paths` runs N and 2N rounds; the difference is N rounds without what happens
+//! only once. Unlike times, the numbers are the same in each run. What the kernel does is not in them, nor
+//! what the vDSO does, which valgrind replaces by system calls; a call and a return are.
 
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::debian::{self, Missing, Package};
-use crate::steps;
+use crate::debian::{self, Package};
+use crate::missing::Missing;
+use crate::needs::Need;
+use crate::{process, tree};
 
 const PACKAGE: &str = "handover-hot-paths";
 const TABLE: &str = "crates/handover-hot-paths/instructions.toml";
 /// The system that the table is for.
 const SYSTEM: &str = "x86_64 Linux";
-const VALGRIND: Package = ("valgrind", "/usr/bin/valgrind");
+const VALGRIND: Package = Package { name: "valgrind", file: "/usr/bin/valgrind", megabytes: 90 };
+pub(crate) const NEEDS: &[Need] = &[Need::Package(VALGRIND)];
 const ROUNDS: u64 = 1000;
-/// The function of `handover-hot-paths` whose instructions are counted, for the old and the new names of symbols.
+/// The function of `handover-hot-paths` whose instructions are counted, for the old and the new names of
+/// symbols.
 const COUNTED: &str = "*handover_hot_paths*counted*";
 
 /// What a path may take above its line in the table: a part of it, or some instructions, whichever is more.
@@ -30,8 +35,8 @@ struct Tolerance {
 /// chooses by processor: without AVX2 a path took up to 2.2 % more.
 const SAME_COMPILER: Tolerance = Tolerance { part: 0.03, least: 2.0 };
 
-/// Compilers differ: what Rust 1.89 made took up to 29.2 % more than what 1.95 made, and 8 instructions more in
-/// the shortest path.
+/// Compilers differ: what Rust 1.89 made took up to 29.2 % more than what 1.95 made, and 8 instructions more
+/// in the shortest path.
 const OTHER_COMPILER: Tolerance = Tolerance { part: 0.35, least: 10.0 };
 
 /// Compares with the table.
@@ -39,14 +44,14 @@ pub(crate) fn check() -> Result<(), String> {
     if let Err(why) = can_count() {
         return why.end("instructions");
     }
-    let text = std::fs::read_to_string(steps::root().join(TABLE)).map_err(|e| format!("{TABLE}: {e}"))?;
+    let text = std::fs::read_to_string(tree::root().join(TABLE)).map_err(|e| format!("{TABLE}: {e}"))?;
     let table = Table::parse(&text).map_err(|why| format!("{TABLE}: {why}"))?;
     let (lines, wrong) = compare(&table, &count()?);
     print!("{lines}");
     if wrong.is_empty() {
         return Ok(());
     }
-    let renew = "Where that is meant, 'cargo xtask instructions --renew' writes a new table.";
+    let renew = "If that is intended, 'cargo xtask instructions --renew' writes a new table.";
     Err(format!("{}. {renew}", wrong.join("; ")))
 }
 
@@ -54,12 +59,12 @@ pub(crate) fn check() -> Result<(), String> {
 pub(crate) fn renew() -> Result<(), String> {
     can_count().map_err(|why| why.to_string())?;
     let found = count()?;
-    std::fs::write(steps::root().join(TABLE), found.text()).map_err(|e| format!("{TABLE}: {e}"))?;
+    std::fs::write(tree::root().join(TABLE), found.text()).map_err(|e| format!("{TABLE}: {e}"))?;
     println!("{TABLE} is written: {} paths", found.paths.len());
     Ok(())
 }
 
-/// Whether there is a valgrind, after an attempt to install it.
+/// Whether there is a valgrind, now at the latest.
 fn can_count() -> Result<(), Missing> {
     if (std::env::consts::OS, std::env::consts::ARCH) != ("linux", "x86_64") {
         return Err(Missing::NotHere(format!("the table is for {SYSTEM}")));
@@ -97,7 +102,7 @@ impl Table {
     fn text(&self) -> String {
         let mut text = format!(
             "# Instructions that a round of each hot path takes, counted by callgrind on {SYSTEM}. A path that takes\n\
-             # more fails `cargo xtask test`; `cargo xtask instructions --renew` writes this file.\n\
+             # more fails `cargo xtask test --all`; `cargo xtask instructions --renew` writes this file.\n\
              rustc = \"{}\"\n\n[instructions]\n",
             self.rustc
         );
@@ -118,7 +123,7 @@ fn compare(table: &Table, found: &Table) -> (String, Vec<String>) {
         SAME_COMPILER
     } else {
         println!(
-            "The table is by Rust {}, and this is {}: {} % more are allowed.",
+            "The table was made with Rust {}, and this is {}: {} % more is allowed.",
             table.rustc,
             found.rustc,
             OTHER_COMPILER.part * 100.0
@@ -154,15 +159,15 @@ fn compare(table: &Table, found: &Table) -> (String, Vec<String>) {
 }
 
 fn count() -> Result<Table, String> {
-    steps::cargo(&["build", "--quiet", "--release", "--package", PACKAGE], &[])?;
+    process::cargo(&["build", "--quiet", "--release", "--package", PACKAGE], &[])?;
     let program = program()?;
-    let listed = steps::output(&mut Command::new(&program))?;
+    let listed = process::output(&mut Command::new(&program))?;
     let paths = listed
         .lines()
         .map(|name| Ok((name.to_owned(), round(&program, name)?)))
         .collect::<Result<_, String>>()?;
-    let rustc = steps::output(Command::new("rustc").arg("--version"))?;
-    let rustc = rustc.split(' ').nth(1).ok_or("rustc does not say its version")?.to_owned();
+    let rustc = process::output(Command::new("rustc").arg("--version"))?;
+    let rustc = rustc.split(' ').nth(1).ok_or("rustc does not report its version")?.to_owned();
     Ok(Table { rustc, paths })
 }
 
@@ -199,7 +204,7 @@ fn round(program: &PathBuf, path: &str) -> Result<f64, String> {
     });
     let instructions = (twice? - once?) / ROUNDS as f64;
     if instructions < 1.0 {
-        return Err(format!("of {path} nothing was counted: valgrind found no function like {COUNTED}"));
+        return Err(format!("nothing was counted for {path}: valgrind found no function like {COUNTED}"));
     }
     Ok(instructions)
 }

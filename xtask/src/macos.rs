@@ -1,12 +1,17 @@
-//! Checks types and lints for macOS. No machine but a Mac can run what comes out, so nothing is built or run.
+//! Checks types and lints for macOS. Only a Mac can run the result, so nothing is built or run.
 //!
-//! The standard library is checked along with the project, from Debian's source: see `debian`.
+//! This checks the standard library along with the project, from Debian's source: see `debian`.
 
-use crate::{debian, steps};
+use crate::debian::{self, Package};
+use crate::needs::Need;
+use crate::{process, tree};
 
 const TARGETS: [&str; 2] = ["aarch64-apple-darwin", "x86_64-apple-darwin"];
 
-const PACKAGES: &[debian::Package] = &[debian::COMPILER, debian::SOURCE, debian::CLIPPY];
+const PACKAGES: [Package; 3] = [debian::COMPILER, debian::SOURCE, debian::CLIPPY];
+
+pub(crate) const NEEDS: &[Need] =
+    &[Need::Package(PACKAGES[0]), Need::Package(PACKAGES[1]), Need::Package(PACKAGES[2])];
 
 pub(crate) fn check() -> Result<(), String> {
     let checked = ["clippy", "--workspace", "--exclude", "xtask", "--all-targets", "--all-features", "--"];
@@ -15,7 +20,7 @@ pub(crate) fn check() -> Result<(), String> {
 
 /// Runs cargo for both targets.
 pub(crate) fn cargo<S: AsRef<str>>(arguments: &[S]) -> Result<(), String> {
-    if let Err(missing) = debian::install(PACKAGES) {
+    if let Err(missing) = debian::install(&PACKAGES) {
         return missing.end("macOS");
     }
     let Some((first, rest)) = arguments.split_first() else { return Err("cargo needs a command".to_owned()) };
@@ -24,9 +29,9 @@ pub(crate) fn cargo<S: AsRef<str>>(arguments: &[S]) -> Result<(), String> {
         command
             .args(["-Zbuild-std=std,panic_unwind,test", "--target", target])
             .args(rest.iter().map(AsRef::as_ref))
-            .env("CARGO_TARGET_DIR", debian::build_results().join("macos"))
+            .env("CARGO_TARGET_DIR", tree::build_results().join("macos"))
             .env("RUSTC_BOOTSTRAP", "1");
-        steps::run(&mut command)?;
+        process::run(&mut command)?;
     }
     Ok(())
 }

@@ -1,25 +1,25 @@
 //! Checks the minimum Rust version that `Cargo.toml` states.
 //!
-//! Clippy's `incompatible_msrv` (in the step before) finds items of the standard library that are younger than
-//! it. Here: no dependency needs a younger one, this machine's toolchain is not older, and, where rustup has
-//! that very version installed, everything is checked with it.
+//! Clippy's `incompatible_msrv` (in the previous step) finds items of the standard library that are newer.
+//! This checks that no dependency needs a newer version and that this machine's toolchain is not older. If
+//! rustup has exactly that version installed, it checks everything with it.
 
 use std::process::Command;
 
-use crate::steps;
+use crate::{process, tree};
 
 /// Major and minor version.
 type Version = (u32, u32);
 
 pub(crate) fn check() -> Result<(), String> {
-    let manifest = std::fs::read_to_string(steps::root().join("Cargo.toml")).map_err(|e| e.to_string())?;
+    let manifest = std::fs::read_to_string(tree::root().join("Cargo.toml")).map_err(|e| e.to_string())?;
     let stated = manifest
         .lines()
         .find_map(|line| line.strip_prefix("rust-version = "))
         .and_then(|value| version(value.trim_matches('"')))
         .ok_or("Cargo.toml states no rust-version")?;
-    let own = steps::output(Command::new("rustc").arg("--version"))?;
-    let own = own.split(' ').nth(1).and_then(version).ok_or("rustc does not say its version")?;
+    let own = process::output(Command::new("rustc").arg("--version"))?;
+    let own = own.split(' ').nth(1).and_then(version).ok_or("rustc does not report its version")?;
     if own < stated {
         return Err(format!("this toolchain is {}, and at least {} is needed", shown(own), shown(stated)));
     }
@@ -27,28 +27,28 @@ pub(crate) fn check() -> Result<(), String> {
     let wanted = shown(stated);
     let Some(toolchain) = installed(&wanted) else {
         println!(
-            "Rust {wanted} is not installed: compiled with {} only. Against {wanted} stand clippy's check of the \
+            "Rust {wanted} is not installed: compiled with {} only. For {wanted} there are clippy's check of the \
              standard library's items and the dependencies' own statements.",
             shown(own)
         );
         return Ok(());
     };
-    steps::run(
+    process::run(
         Command::new("rustup")
             .args(["run", &toolchain, "cargo", "check", "--workspace", "--all-targets", "--all-features"])
-            // The toolchain that runs this task would otherwise be taken.
+            // Otherwise the toolchain that runs this task would be used.
             .env_remove("CARGO")
             .env_remove("RUSTUP_TOOLCHAIN"),
     )
 }
 
-/// That no dependency says it needs more than `stated`.
+/// Checks that no dependency needs more than `stated`.
 fn dependencies(stated: Version) -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let metadata =
-        steps::output(Command::new(cargo).args(["metadata", "--format-version", "1", "--locked"]))?;
-    // In each package's description its manifest's path comes before its Rust version; the standard library has
-    // no JSON reader, and this much can be done without.
+        process::output(Command::new(cargo).args(["metadata", "--format-version", "1", "--locked"]))?;
+    // In each package's description its manifest's path comes before its Rust version; the standard library
+    // has no JSON reader, and this much can be done without.
     let mut count = 0;
     let mut pieces = metadata.split("\"rust_version\":\"");
     let mut before = pieces.next().unwrap_or_default();
@@ -68,7 +68,7 @@ fn dependencies(stated: Version) -> Result<(), String> {
 
 /// The name of the installed toolchain with this version.
 fn installed(wanted: &str) -> Option<String> {
-    let list = steps::output(Command::new("rustup").args(["toolchain", "list"])).ok()?;
+    let list = process::output(Command::new("rustup").args(["toolchain", "list"])).ok()?;
     list.lines()
         .filter_map(|line| line.split_whitespace().next())
         .find(|name| {

@@ -1,9 +1,10 @@
-//! Builds the workspace for Windows and runs its tests under Wine, on a Debian machine that starts with nothing.
+//! Builds the workspace for Windows and runs its tests under Wine, on a Debian machine that starts with
+//! nothing.
 //!
-//! No toolchain for the target is needed. Debian's `rustc-web` and `rust-web-src` are one version of the compiler and
-//! of the standard library's source, so the library can be built for the target and put into a folder that the compiler takes
-//! for its own (a sysroot). With it the project is built like any other: by this machine's cargo, that compiler, and
-//! mingw-w64's linker. Wine runs what comes out.
+//! No toolchain for the target is needed. Debian's `rustc-web` and `rust-web-src` are one version of the
+//! compiler and of the standard library's source, so the library can be built for the target and put into a
+//! folder that the compiler takes for its own (a sysroot). With it the project is built like any other: by
+//! this machine's cargo, that compiler, and mingw-w64's linker. Wine runs what comes out.
 //!
 //! What it makes lies in the user's cache folder (the sysroot, which takes a minute to build and serves all
 //! clones) and in this clone's folder for build results (Wine's own files, and the builds).
@@ -13,24 +14,39 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use crate::debian::{self, CLEARED};
-use crate::steps;
+use crate::debian::{self, CLEARED, Package};
+use crate::missing::Missing;
+use crate::needs::{Folder, Need};
+use crate::{process, tree};
 
 const TARGET: &str = "x86_64-pc-windows-gnu";
 const LINKER: &str = "x86_64-w64-mingw32-gcc";
 const WINE: &str = "/usr/lib/wine/wine64";
 const WINE_SERVER: &str = "/usr/lib/wine/wineserver64";
 
-/// Packages, each with a file by which it is known to be there.
-const PACKAGES: &[debian::Package] = &[
+const PACKAGES: [Package; 5] = [
     debian::COMPILER,
     debian::SOURCE,
     debian::CLIPPY,
-    ("gcc-mingw-w64-x86-64", "/usr/bin/x86_64-w64-mingw32-gcc"),
-    ("wine64", WINE),
+    Package { name: "gcc-mingw-w64-x86-64", file: "/usr/bin/x86_64-w64-mingw32-gcc", megabytes: 540 },
+    Package { name: "wine64", file: WINE, megabytes: 820 },
 ];
 
-/// In place of a library that Windows has and Wine 8 has not; Rust's standard library takes random numbers from it.
+pub(crate) const NEEDS: &[Need] = &[
+    Need::Package(PACKAGES[0]),
+    Need::Package(PACKAGES[1]),
+    Need::Package(PACKAGES[2]),
+    Need::Package(PACKAGES[3]),
+    Need::Package(PACKAGES[4]),
+    Need::Folder(Folder {
+        what: "Rust's standard library for Windows, built from Debian's source",
+        megabytes: 100,
+        place: || sysroot_folder().ok(),
+    }),
+];
+
+/// In place of a library that Windows has and Wine 8 has not; Rust's standard library takes random numbers
+/// from it.
 const RANDOM: &str = r"
 #include <windows.h>
 /* Its name since Windows XP; headers call it RtlGenRandom. */
@@ -55,11 +71,11 @@ struct Ready {
 }
 
 /// Makes all that is needed, as far as it is not there. The reason where this machine can't have it.
-fn ready() -> Result<&'static Ready, debian::Missing> {
-    static READY: OnceLock<Result<Ready, debian::Missing>> = OnceLock::new();
+fn ready() -> Result<&'static Ready, Missing> {
+    static READY: OnceLock<Result<Ready, Missing>> = OnceLock::new();
     READY
         .get_or_init(|| {
-            debian::install(PACKAGES)?;
+            debian::install(&PACKAGES)?;
             Ok(Ready { sysroot: sysroot()?, prefix: prefix()? })
         })
         .as_ref()
@@ -102,7 +118,7 @@ pub(crate) fn cargo<S: AsRef<str>>(arguments: &[S]) -> Result<(), String> {
     };
     let server = Server::start(&ready.prefix)?;
     empty_temporary_folders(&ready.prefix);
-    let outcome = steps::run(&mut cargo_command(ready, arguments)?);
+    let outcome = process::run(&mut cargo_command(ready, arguments)?);
     drop(server);
     outcome
 }
@@ -131,14 +147,14 @@ pub(crate) struct Wine {
 }
 
 impl Wine {
-    pub(crate) fn start() -> Result<Self, debian::Missing> {
+    pub(crate) fn start() -> Result<Self, Missing> {
         let ready = ready()?;
         Ok(Self { ready, _server: Server::start(&ready.prefix)? })
     }
 
     /// Runs cargo for the target.
     pub(crate) fn cargo(&self, arguments: &[&str]) -> Result<(), String> {
-        steps::run(&mut cargo_command(self.ready, arguments)?)
+        process::run(&mut cargo_command(self.ready, arguments)?)
     }
 
     /// Where cargo puts programs for the target.
@@ -156,14 +172,18 @@ impl Wine {
 
 /// The folder for what belongs to this clone.
 fn folder() -> PathBuf {
-    debian::build_results().join("windows")
+    tree::build_results().join("windows")
+}
+
+/// Where the standard library for the target is, or will be. Known once its compiler is there.
+fn sysroot_folder() -> Result<PathBuf, String> {
+    Ok(debian::cache().join(format!("sysroot-{TARGET}-{}", debian::compiler_key()?)))
 }
 
 /// The standard library for the target. Built once for each version of the compiler.
 fn sysroot() -> Result<PathBuf, String> {
-    let compiler = debian::compiler_key()?;
+    let sysroot = sysroot_folder()?;
     let parent = debian::cache();
-    let sysroot = parent.join(format!("sysroot-{TARGET}-{compiler}"));
     if sysroot.is_dir() {
         println!("the standard library for {TARGET} is there");
         return Ok(sysroot);
@@ -194,12 +214,12 @@ fn sysroot() -> Result<PathBuf, String> {
         .env("RUSTC_BOOTSTRAP", "1")
         // Else a project's own copy of a crate that std uses too could get the very same hash.
         .env("__CARGO_DEFAULT_LIB_METADATA", "sysroot");
-    steps::run(&mut build)?;
+    process::run(&mut build)?;
     let built = aside.join("target").join(TARGET).join("release/deps");
     let whole = aside.join("sysroot");
     let libraries = whole.join("lib/rustlib").join(TARGET).join("lib");
     fs::create_dir_all(&libraries).map_err(at(&libraries))?;
-    for library in steps::files(&built, "rlib")? {
+    for library in tree::files(&built, "rlib")? {
         let name = library.file_name().unwrap_or_default();
         if !name.to_string_lossy().starts_with("libnothing-") {
             fs::copy(&library, libraries.join(name)).map_err(at(&library))?;
@@ -234,14 +254,14 @@ fn prefix() -> Result<PathBuf, String> {
         fs::write(&source, RANDOM).map_err(at(&source))?;
         let mut compile = Command::new(LINKER);
         compile.args(["-shared", "-O2", "-s", "-o"]).arg(&random).arg(&source).arg("-ladvapi32");
-        steps::run(&mut compile)?;
+        process::run(&mut compile)?;
     }
     fs::write(&done, "").map_err(at(&done))?;
     Ok(prefix)
 }
 
-/// Wine's server, which plays the kernel. It must be there before the first test: otherwise that test's process starts it,
-/// and gives it its pipes, which then never end.
+/// Wine's server, which plays the kernel. It must be there before the first test: otherwise that test's
+/// process starts it, and gives it its pipes, which then never end.
 struct Server {
     prefix: PathBuf,
 }
@@ -283,7 +303,8 @@ fn wine_environment<'a>(command: &'a mut Command, prefix: &Path) -> &'a mut Comm
     command
         .env("WINEPREFIX", prefix)
         .env("WINEARCH", "win64")
-        // Diagnostics would stand between the tests' output; .NET and a browser would be offered for download.
+        // Diagnostics would stand between the tests' output; .NET and a browser would be offered for
+        // download.
         .env("WINEDEBUG", std::env::var_os("WINEDEBUG").unwrap_or_else(|| "-all".into()))
         .env("WINEDLLOVERRIDES", "mscoree,mshtml=d")
         .env_remove("DISPLAY")
@@ -314,5 +335,5 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> String + '_ {
 }
 
 fn utf8(path: &Path) -> Result<&str, String> {
-    path.to_str().ok_or_else(|| format!("{} is no Unicode text", path.display()))
+    path.to_str().ok_or_else(|| format!("{} is not Unicode text", path.display()))
 }

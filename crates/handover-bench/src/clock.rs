@@ -2,16 +2,16 @@
 //!
 //! On x86-64 a tick is one of the time stamp counter, which the kernel keeps in step between processors (it
 //! would not use it as its clock otherwise); elsewhere it is a nanosecond of the monotonic clock. Reading the
-//! clock costs about as much as a fast read of a value. So (1) what is shorter than the clock can resolve is
-//! measured in batches, and a sample is the mean over a batch; and (2) the cost of a pair of readings with
-//! nothing between them, measured in the same process, is taken off each sample.
+//! clock costs about as much as a fast read of a value. So (1) operations shorter than the clock can resolve
+//! are measured in batches, and a sample is the mean over a batch; and (2) each sample is reduced by the cost
+//! of a pair of readings with nothing between them, measured in the same process.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A batch takes at least so many nanoseconds, so that an error of one or two in the clock does not matter.
+/// A batch takes at least this many nanoseconds, so that a clock error of one or two does not matter.
 const BATCH: f64 = 1000.0;
 
 fn monotonic() -> u64 {
@@ -19,13 +19,14 @@ fn monotonic() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// The time in ticks. Everything before it is done when the clock is read, and nothing after it has begun.
+/// The time in ticks. When this reads the clock, everything before it is done and nothing after it has begun.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 pub(crate) fn now() -> u64 {
     let (low, high): (u64, u64);
-    // SAFETY: both instructions exist on every x86-64 processor; they change no memory, and the registers that
-    // they change are named. That it may touch memory is not ruled out: so the compiler moves no access over it.
+    // SAFETY: both instructions exist on every x86-64 processor; they change no memory, and the registers
+    // that they change are named. Nothing says that it leaves memory alone, so the compiler moves no access
+    // over it.
     unsafe {
         std::arch::asm!(
             "lfence", "rdtsc", "lfence",
@@ -65,14 +66,15 @@ pub(crate) struct Budget {
     pub(crate) most: usize,
 }
 
-/// How long samples that count are waited for.
+/// How long to wait for samples that count.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Which large values a processor's caches keep settles after so many, or it takes too long to wait for that.
+/// After this many samples, the set of large values in a processor's caches has settled, or waiting for that
+/// takes too long.
 const SETTLED: u64 = 32;
 const SETTLE_TIME: Duration = Duration::from_millis(64);
 
-/// Samples that a figure has at least, however long they take.
+/// The fewest samples of a figure, however long they take.
 const LEAST: usize = 5;
 
 impl Clock {
@@ -87,7 +89,7 @@ impl Clock {
         Self { nanos_per_tick, overhead: pairs[pairs.len() / 2] as f64 }
     }
 
-    /// Nanoseconds between two readings, without what reading the clock costs.
+    /// Nanoseconds between two readings, without the cost of reading the clock.
     #[inline]
     pub(crate) fn between(&self, start: u64, end: u64) -> f64 {
         (end.wrapping_sub(start) as f64 - self.overhead).max(0.0) * self.nanos_per_tick
@@ -101,19 +103,19 @@ impl Clock {
         self.between(start, now())
     }
 
-    /// Samples of an operation that can be repeated at once: nanoseconds for each.
+    /// Samples of an operation that can be repeated at once, in nanoseconds.
     pub(crate) fn repeat(&self, budget: Budget, operation: impl FnMut()) -> Vec<f64> {
         self.repeat_while(budget, operation, || true)
     }
 
-    /// [`repeat`](Self::repeat), without the samples after which `counts` says that they do not count.
+    /// [`repeat`](Self::repeat), without the samples for which `counts` then returns `false`.
     pub(crate) fn repeat_while(
         &self,
         budget: Budget,
         mut operation: impl FnMut(),
         mut counts: impl FnMut() -> bool,
     ) -> Vec<f64> {
-        // What the first one does, and no other, says nothing of how many make a batch.
+        // The first run does more than the others, so it does not tell how many make a batch.
         operation();
         // Warms up, and finds that number.
         let warm = Instant::now();
@@ -142,8 +144,8 @@ impl Clock {
         samples
     }
 
-    /// Samples of what has to be prepared each time: `prepare` is not measured, `operation` does it `count`
-    /// times.
+    /// Samples of an operation that needs preparation each time: `prepare` is not measured, `operation` does
+    /// it `count` times.
     pub(crate) fn each<S>(
         &self,
         budget: Budget,
@@ -154,7 +156,8 @@ impl Clock {
     ) -> Vec<f64> {
         let mut once = || {
             prepare(state);
-            // What was prepared is in memory, not on its way there: nobody else's stores are paid for here.
+            // The prepared data is in memory, not on its way there: the sample does not pay for earlier
+            // stores.
             std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
             let start = now();
             operation(black_box(state));

@@ -1,4 +1,4 @@
-//! What a run says of its machine and its time.
+//! What a run reports about its machine and time.
 
 use std::fs;
 use std::process::Command;

@@ -1,7 +1,7 @@
 //! What is handed over: the same for all subjects.
 //!
-//! *Bytes*: a pattern, with the number of the publication in the first and in the last eight bytes. *Typed*: an
-//! access token with a few fields, whose bearer is as long as the size asks for.
+//! *Bytes*: a pattern, with the number of the publication in the first and in the last eight bytes. *Typed*:
+//! an access token with a few fields, whose bearer is as long as the size requires.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,12 +11,12 @@ pub(crate) const SIZES: [(&str, usize); 3] = [("S", SMALL), ("M", MEDIUM), ("L",
 pub(crate) const SMALL: usize = 1024;
 /// M.
 pub(crate) const MEDIUM: usize = 64 << 10;
-/// Bytes that the number of a publication takes.
+/// Bytes of a publication's number.
 pub(crate) const NUMBER: usize = size_of::<u64>();
 /// What a processor fetches at a time.
 const LINE: usize = 64;
 
-/// The bytes that a producer publishes again and again, each time with another number.
+/// The bytes that a producer publishes repeatedly, each time with another number.
 pub(crate) struct Bytes(Vec<u8>);
 
 fn pattern(at: usize) -> u8 {
@@ -40,13 +40,13 @@ impl Bytes {
     }
 }
 
-/// The number of the publication that these are the bytes of. Looks at the first word alone.
+/// The number of the publication that these bytes belong to. Reads only the first word.
 #[inline]
 pub(crate) fn number_of(bytes: &[u8]) -> u64 {
     bytes.first_chunk::<NUMBER>().map_or(u64::MAX, |first| u64::from_le_bytes(*first))
 }
 
-/// Looks at one word of each line, as somebody who uses the value would, and gives the number.
+/// Reads one word of each line, as a user of the value would, and returns the number.
 #[inline]
 pub(crate) fn touch(bytes: &[u8]) -> u64 {
     let sum = bytes.iter().step_by(LINE).fold(0u64, |sum, byte| sum.wrapping_add(u64::from(*byte)));
@@ -67,13 +67,13 @@ pub(crate) fn check_bytes(bytes: &[u8], size: usize, number: u64) -> Result<(), 
     ))
 }
 
-/// Builds the bytes of publication `number` where they are to lie, as a producer does that computes its value.
+/// Builds the bytes of publication `number` in place, like a producer that computes its value.
 #[inline]
 pub(crate) fn fill(to: &mut [u8], number: u64) {
     fill_from(to, number);
 }
 
-/// [`fill`] for one piece, whose first word is `value`; gives that of the next one.
+/// [`fill`] for one piece, whose first word is `value`; returns that of the next piece.
 #[inline]
 pub(crate) fn fill_from(to: &mut [u8], mut value: u64) -> u64 {
     let (words, rest) = to.as_chunks_mut::<NUMBER>();
@@ -99,14 +99,14 @@ pub(crate) struct Token {
     pub(crate) expires: u64,
 }
 
-/// The token of an archive. It has no pointers that are shared: no table of them is needed.
+/// The token of an archive. It has no shared pointers, so it needs no table of them.
 #[inline]
 pub(crate) fn owned(archived: &ArchivedToken) -> Token {
     use rkyv::rancor::{Panic, ResultExt as _};
     std::hint::black_box(rkyv::api::deserialize_using::<Token, _, Panic>(archived, &mut ()).always_ok())
 }
 
-/// What the fields of a token other than the bearer take in JSON, roughly.
+/// The rough size in JSON of a token's fields other than the bearer.
 const FIELDS: usize = 224;
 
 impl Token {

@@ -1,7 +1,6 @@
-//! Memory that processes share, for the bare loops and for the harness itself; and what a place holds.
+//! Memory shared by processes, for the bare loops and for the harness itself.
 
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
 use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -10,10 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::thread::futex;
 
-use crate::subject::{Outcome, Place};
+use crate::subject::Outcome;
 
-/// A file in memory, mapped: words that are accessed atomically, and bytes that the protocol of its user
-/// guards.
+/// A mapped file in memory: words that are accessed atomically, and bytes that the user's protocol guards.
 #[derive(Debug)]
 pub(crate) struct SharedMemory {
     start: *mut u8,
@@ -28,14 +26,14 @@ impl SharedMemory {
         Self::map(&file, length, MapFlags::POPULATE)
     }
 
-    /// Maps the file that is there.
+    /// Maps the existing file.
     pub(crate) fn open(path: &Path) -> Outcome<Self> {
         let file = File::options().read(true).write(true).open(path)?;
         let length = file.metadata()?.len() as usize;
         Self::map(&file, length, MapFlags::POPULATE)
     }
 
-    /// Maps a file, and touches nothing of it.
+    /// Maps a file without touching it.
     pub(crate) fn map_lazily(file: &File, length: usize) -> Outcome<Self> {
         Self::map(file, length, MapFlags::empty())
     }
@@ -58,8 +56,8 @@ impl SharedMemory {
     #[inline]
     pub(crate) fn word(&self, at: usize) -> &AtomicU64 {
         assert!(at.is_multiple_of(8) && at + 8 <= self.length);
-        // SAFETY: within the mapping, which lives as long as `self`, and aligned as the assertion says; words
-        // are accessed atomically by all who share the memory.
+        // SAFETY: within the mapping, which lives as long as `self`, and aligned as the assertion says;
+        // everyone who shares the memory accesses words atomically.
         unsafe { &*self.start.wrapping_add(at).cast::<AtomicU64>() }
     }
 
@@ -80,18 +78,18 @@ impl SharedMemory {
 
 impl Drop for SharedMemory {
     fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own, and all that was lent from it borrowed `self`.
+        // SAFETY: the mapping belongs to this value, and everything lent from it borrowed `self`.
         let _ = unsafe { rustix::mm::munmap(self.start.cast(), self.length) };
     }
 }
 
-/// Sleeps while the word is `value`, for 100 ms at the longest.
+/// Sleeps while the word is `value`, for at most 100 ms.
 pub(crate) fn futex_wait(word: &AtomicU32, value: u32) {
     let limit = rustix::time::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
     let _ = futex::wait(word, futex::Flags::empty(), value, Some(&limit));
 }
 
-/// Wakes all who sleep on the word, in every process.
+/// Wakes everyone who sleeps on the word, in every process.
 pub(crate) fn futex_wake(word: &AtomicU32) {
     let _ = futex::wake(word, futex::Flags::empty(), i32::MAX as u32);
 }
@@ -108,7 +106,8 @@ const NUMBER: usize = 320;
 const BESIDE: usize = 384;
 const STAGE: usize = 4096;
 
-/// Where the processes of one case meet. Who waits, sleeps: it takes nothing from those who measure.
+/// Where the processes of one case meet. A waiting process sleeps, so it takes nothing from those that
+/// measure.
 #[derive(Debug)]
 pub(crate) struct Stage {
     memory: SharedMemory,
@@ -144,7 +143,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Whether who measures still does.
+    /// Whether the measuring process still measures.
     #[inline]
     pub(crate) fn goes_on(&self) -> bool {
         self.memory.half(STOP).load(Ordering::Relaxed) == 0
@@ -154,7 +153,8 @@ impl Stage {
         self.memory.half(STOP).store(u32::from(!goes_on), Ordering::Release);
     }
 
-    /// Whether who measures still does; asked by who does something meanwhile, which is counted.
+    /// Whether the measuring process still measures. The other process asks this each time it has done
+    /// something, and this counts it.
     #[inline]
     pub(crate) fn goes_on_beside(&self) -> bool {
         let beside = self.memory.half(BESIDE);
@@ -168,14 +168,14 @@ impl Stage {
         self.memory.half(BESIDE).load(Ordering::Acquire)
     }
 
-    /// Waits until the other process is at it.
+    /// Waits until the other process has begun.
     pub(crate) fn wait_beside(&self) {
         while self.done_beside() == 0 {
             std::hint::spin_loop();
         }
     }
 
-    /// Before a measure with something beside it.
+    /// Called before a measurement with something beside it.
     pub(crate) fn set_nothing_beside(&self) {
         self.memory.half(BESIDE).store(0, Ordering::Release);
     }
@@ -194,22 +194,4 @@ impl Stage {
     pub(crate) fn sent_at(&self) -> &AtomicU64 {
         self.memory.word(SENT_AT)
     }
-}
-
-/// Bytes of memory that the files of a place have.
-pub(crate) fn memory(place: &Place) -> Outcome<u64> {
-    let mut total = 0;
-    let mut folders = vec![place.folder().to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            let metadata = entry.metadata()?;
-            if metadata.is_dir() {
-                folders.push(entry.path());
-            } else if entry.file_name() != "stage" {
-                total += metadata.blocks() * 512;
-            }
-        }
-    }
-    Ok(total)
 }

@@ -1,4 +1,4 @@
-//! What one run measured, as it stands in `report.json`. All times are nanoseconds.
+//! What one run measured, in the form of `report.json`. All times are nanoseconds.
 //!
 //! The measurement fills it, `report` draws it, and programs can read it.
 
@@ -15,7 +15,7 @@ pub struct Record {
     pub quick: bool,
     /// When it began, UTC.
     pub date: String,
-    /// Who was measured.
+    /// The subjects that were measured.
     pub subjects: Vec<Subject>,
     /// What was measured.
     pub figures: Vec<Figure>,
@@ -38,7 +38,7 @@ pub struct Machine {
     pub rustc: String,
 }
 
-/// A way to hand over a value, or a loop that shows the least a part of it can cost.
+/// A way to hand over a value, or a loop that shows the least that a part of it can cost.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Subject {
     /// Its name, the same as in the figures.
@@ -73,7 +73,7 @@ pub struct Figure {
     pub bytes: u64,
     /// What was measured, such as `publish`.
     pub figure: String,
-    /// How many samples stand behind it.
+    /// How many samples it is based on.
     pub samples: u64,
     /// The least.
     pub min: f64,
@@ -85,14 +85,14 @@ pub struct Figure {
     pub percentiles: Vec<f64>,
     /// The bare loop that it is compared with.
     pub bare: Option<String>,
-    /// Its median divided by the bare loop's, of the same run.
+    /// Its median divided by the bare loop's of the same run.
     pub ratio: Option<f64>,
 }
 
 /// One line of the table of targets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Target {
-    /// What is to be reached.
+    /// What must be reached.
     pub what: String,
     /// The target, in words.
     pub target: String,

@@ -1,4 +1,5 @@
-//! The run: starts the processes of each case, in rounds of random order, and makes the record of their samples.
+//! The run: starts the processes of each case, in rounds of random order, and turns their samples into the
+//! record.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,7 +16,7 @@ use crate::place::Stage;
 use crate::record::{Figure, Kind, Record, Subject};
 use crate::subject::{Measure, Outcome, Subject as _};
 use crate::subjects::{ALL, Listed};
-use crate::worker::{NO_CALL_ROUNDS, Plan, Role, Samples, Task, make_folder, stage_path};
+use crate::worker::{Plan, Role, Samples, Task, make_folder, stage_path};
 use crate::{clock, machine, table, targets};
 
 const USAGE: &str = "\
@@ -27,9 +28,9 @@ handover-bench [--quick] [--only SUBJECT]… [--output FOLDER]
   --list            the subjects
 ";
 
-/// With this as the first argument the program is a process of a case; the second is its task.
+/// With this as its first argument the program is a process of a case; the second argument is its task.
 const WORKER: &str = "worker";
-/// As figures of many readers are called.
+/// The prefix of figures of many readers.
 const READERS: [u32; 4] = [1, 2, 4, 8];
 
 struct Options {
@@ -114,7 +115,7 @@ struct Length {
     series_rounds: usize,
     series_time: Duration,
     sizes: Vec<usize>,
-    /// After this the rounds end, whatever is left of them; the first is always whole.
+    /// After this the rounds end, whatever remains of them; the first is always whole.
     limit: Duration,
 }
 
@@ -210,7 +211,7 @@ struct Runner<'a> {
 /// Begins the names of what runs make; the run's process id follows.
 const PREFIX: &str = "handover-bench-";
 
-/// Removes what runs left that were killed.
+/// Removes what killed runs left.
 fn remove_leftovers(base: &Path) {
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -228,7 +229,7 @@ struct Folder(PathBuf);
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
-        // One of the peers names its memory after it: what its processes left when they failed.
+        // One of the peers names its memory after this directory: removes what its failed processes left.
         let (Some(base), Some(name)) = (self.0.parent(), self.0.file_name()) else { return };
         let prefix = format!("{}_", name.to_string_lossy());
         for entry in fs::read_dir(base).into_iter().flatten().flatten() {
@@ -259,7 +260,7 @@ fn bench(options: &Options) -> Outcome<bool> {
     make_folder(&folder.0)?;
     let length = Length::new(options.quick);
     let mut all = cases(options, &length);
-    // Where it is missing it is left out, and everything else is measured.
+    // If it is missing, it is left out and everything else is measured.
     let server = Server::start(&folder.0);
     if let Err(error) = &server {
         eprintln!("Redis is not measured: {error}");
@@ -350,7 +351,7 @@ impl Runner<'_> {
         for (index, role) in roles.enumerate() {
             let processor = match role {
                 Role::Producer => self.processors[0],
-                // The first has a processor without the producer, and all share evenly.
+                // The first reader has a processor without the producer, and all share evenly.
                 Role::Consumer(reader) => self.processors[(reader as usize + 1) % self.processors.len()],
             };
             let task = Task {
@@ -369,7 +370,7 @@ impl Runner<'_> {
         }
         let outcome = wait(&mut processes);
         if case.plan == Plan::NoSystemCall {
-            // The filter ends the process by this signal; anything else says that there was no filter.
+            // The filter ends the process with this signal; any other end means that there was no filter.
             let found_one = matches!(&outcome, Err(why) if why.to_string().contains("signal 31"));
             if found_one || outcome.is_ok() {
                 found.no_system_call = Some(!found_one);
@@ -418,11 +419,11 @@ struct Process {
     ended: bool,
 }
 
-/// Waits for all, asleep; when one fails, the others are ended.
+/// Waits for all, asleep. When one fails, ends the others.
 fn wait(processes: &mut [Process]) -> Outcome<()> {
     let mut failed = None;
     while processes.iter().any(|process| !process.ended) {
-        // Any child: this takes nothing from the processes that measure, as looking again and again would.
+        // Waits for any child: unlike polling, this takes nothing from the processes that measure.
         let Some((id, status)) = waitpid(None, WaitOptions::empty())? else { continue };
         let Some(process) = processes.iter_mut().find(|process| process.id == id) else { continue };
         process.ended = true;
@@ -448,7 +449,7 @@ fn why(process: &Process, status: WaitStatus) -> String {
     }
 }
 
-/// Shows how far the run is: one line that changes where a person looks, a line for each tenth otherwise.
+/// Shows how far the run is: one changing line on a terminal, otherwise a line for each tenth.
 struct Progress {
     total: usize,
     done: usize,
@@ -482,7 +483,7 @@ impl Progress {
     }
 }
 
-/// The value below which a share of the samples lies, which are sorted.
+/// The value below which a share of the sorted samples lies.
 fn percentile(sorted: &[f64], share: f64) -> f64 {
     let at = share * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
@@ -508,7 +509,7 @@ fn figures(found: &Found) -> Vec<Figure> {
                 min: percentiles[0],
                 median: percentiles[50],
                 p99: percentiles[99],
-                // The series of sizes is drawn by its medians.
+                // The series of sizes is drawn from its medians.
                 percentiles: if sorted.len() >= 20 && payload.parse::<usize>().is_err() {
                     percentiles
                 } else {
@@ -529,7 +530,7 @@ fn figures(found: &Found) -> Vec<Figure> {
     for figure in &mut figures {
         let is_bare = ALL.iter().any(|subject| subject.name == figure.subject && subject.kind == Kind::Bare);
         let Some(bare) = targets::bare(&figure.figure, figure.bytes).filter(|_| !is_bare) else { continue };
-        // The bare loops take no notice of readers that sleep.
+        // The bare loops ignore sleeping readers.
         let same = if figure.figure == "publish_unread" { "publish" } else { &figure.figure };
         if let Some(median) = medians.get(&(bare, figure.payload.clone(), same.to_owned())) {
             figure.bare = Some(bare.to_owned());
@@ -543,6 +544,3 @@ fn figures(found: &Found) -> Vec<Figure> {
     figures.sort_by_key(order);
     figures
 }
-
-/// How often the sandboxed process published.
-pub(crate) const LOOKED_AT: u64 = NO_CALL_ROUNDS;

@@ -1,18 +1,21 @@
-//! What each subject gives the harness: one side that publishes and one that reads, and how they are made.
+//! What each subject provides to the harness: one side that publishes and one that reads, and how to make
+//! them.
 //!
-//! The harness is compiled for each subject by itself, so that no call through a table is in what it measures.
+//! The harness is compiled for each subject separately, so that it measures no call through a table.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::record::Kind;
 
-/// Or what went wrong, for a person.
+/// A result, or what went wrong, for a person.
 pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// Gives the nanoseconds between two times in ticks.
+/// Returns the nanoseconds between two times in ticks.
 pub(crate) type Timer<'a> = &'a dyn Fn(u64, u64) -> f64;
 
-/// Where a subject keeps what it shares: a directory of its own, in memory, and a name no other case has.
+/// Where a subject keeps what it shares: a private directory in memory, and a name that no other case has.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) folder: PathBuf,
@@ -35,7 +38,20 @@ impl Place {
 
     /// Bytes of memory that the files in the directory have.
     pub(crate) fn memory(&self) -> Outcome<u64> {
-        crate::place::memory(self)
+        let mut total = 0;
+        let mut folders = vec![self.folder.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                let metadata = entry.metadata()?;
+                if metadata.is_dir() {
+                    folders.push(entry.path());
+                } else if entry.file_name() != "stage" {
+                    total += metadata.blocks() * 512;
+                }
+            }
+        }
+        Ok(total)
     }
 }
 
@@ -44,9 +60,9 @@ impl Place {
 pub(crate) enum Measure {
     Publish,
     PublishWhileRead,
-    /// Where nobody ever read. (For `Publish` a reader is there that holds an old version.)
+    /// Where nobody ever read. (For `Publish` there is a reader that holds an old version.)
     PublishUnread,
-    /// The producer fills its own memory and has it copied.
+    /// The producer fills its own memory, which is then copied.
     PublishFilled,
     /// The producer fills the place where readers find it.
     PublishInPlace,
@@ -65,12 +81,12 @@ pub(crate) enum Measure {
     Create,
     /// What is held with values of this size, and after them.
     Memory,
-    /// That publishing makes no system call.
+    /// Checks that publishing makes no system call.
     NoSystemCall,
 }
 
 impl Measure {
-    /// As figures are called in the record. `Readers` and `Memory` give several.
+    /// The names of figures in the record. `Readers` and `Memory` have several.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Publish => "publish",
@@ -115,7 +131,7 @@ pub(crate) trait Producer {
         unimplemented!("not measured for this subject")
     }
 
-    /// Answers requests as long as `go_on` says so, where readers need a server.
+    /// Answers requests as long as `go_on` returns `true`, where readers need a server.
     fn serve(&mut self, _go_on: &dyn Fn() -> bool) {}
 
     /// Whether `serve` must run while others read.
@@ -123,7 +139,7 @@ pub(crate) trait Producer {
         false
     }
 
-    /// Publishes, and wakes who sleeps where publishing itself does not.
+    /// Publishes, and wakes sleepers where publishing itself does not.
     fn publish_and_wake(&mut self, number: u64) {
         self.publish(number);
     }
@@ -131,12 +147,12 @@ pub(crate) trait Producer {
 
 /// The other side: reads.
 pub(crate) trait Consumer {
-    /// Reads the newest value to one of its own, and gives its number.
+    /// Reads the newest value to an owned one, and returns its number.
     fn read_owned(&mut self) -> u64 {
         unimplemented!("not measured for this subject")
     }
 
-    /// Reads the newest value where it lies, one word of it, and gives its number.
+    /// Reads one word of the newest value in place, and returns its number.
     fn read_zero_copy(&mut self) -> u64 {
         unimplemented!("not measured for this subject")
     }
@@ -146,17 +162,17 @@ pub(crate) trait Consumer {
         self.read_zero_copy()
     }
 
-    /// Looks for a value with another number than `seen`; uses it, each line of it, where there is one.
+    /// Looks for a value with a number other than `seen`. If there is one, uses each line of it.
     fn take_other(&mut self, _seen: u64) -> Option<u64> {
         unimplemented!("not measured for this subject")
     }
 
-    /// Sleeps until there is a value with another number than `seen`, and uses it as `take_other` does.
+    /// Sleeps until there is a value with a number other than `seen`, and uses it as `take_other` does.
     fn sleep_other(&mut self, _seen: u64) -> u64 {
         unimplemented!("not measured for this subject")
     }
 
-    /// Reads in each way that it is measured in, and compares all of it with the value of this number.
+    /// Reads in each measured way, and compares the whole value with the one of this number.
     fn check(&mut self, number: u64) -> Outcome<()>;
 }
 
@@ -164,9 +180,9 @@ pub(crate) trait Consumer {
 pub(crate) trait Subject {
     const NAME: &'static str;
     const KIND: Kind;
-    /// Whether a read of a new version costs something else than a read of the same one, or finds it only once.
-    /// Then each read that is measured comes after a publication, in one process: of so many pairs at a time,
-    /// so that the clock can resolve it. Where it is 0, reads are repeated.
+    /// How many pairs of a publication and a read are measured at a time, in one process, so that the clock
+    /// can resolve them. For subjects where reading a new version costs something other than reading the same
+    /// one again, or finds it only once. Where this is 0, reads are repeated.
     const PAIRS: usize = 16;
     type Producer: Producer;
     type Consumer: Consumer;
@@ -177,7 +193,7 @@ pub(crate) trait Subject {
     /// How it is used, in one line.
     fn what() -> String;
 
-    /// What is measured with values of this size: nothing where it has none of this size.
+    /// What is measured with values of this size: nothing where the subject has none of this size.
     fn measures(size: usize) -> &'static [Measure];
 
     /// What is measured for the series of sizes.
@@ -188,7 +204,7 @@ pub(crate) trait Subject {
     /// What comes first.
     fn producer(place: &Place, size: usize) -> Outcome<Self::Producer>;
 
-    /// Once the producer is there and has published.
+    /// Made once the producer exists and has published.
     fn consumer(place: &Place, size: usize) -> Outcome<Self::Consumer>;
 
     /// Both in one process.
@@ -199,7 +215,7 @@ pub(crate) trait Subject {
         Ok((producer, consumer))
     }
 
-    /// Opens what is there once, and gives the nanoseconds that it took; closing it does not count.
+    /// Opens the existing place once, and returns the nanoseconds it took, without closing it.
     fn open(_place: &Place, _size: usize, _time: Timer<'_>) -> Outcome<f64> {
         Err("not measured for this subject".into())
     }
@@ -209,13 +225,13 @@ pub(crate) trait Subject {
         Err("not measured for this subject".into())
     }
 
-    /// Stores a value without keeping anything from call to call but what is open anyway.
+    /// Stores a value without keeping anything between calls except what is open anyway.
     fn one_shot(_place: &Place, _size: usize) -> Outcome<Box<dyn FnMut(u64)>> {
         Err("not measured for this subject".into())
     }
 
-    /// Bytes of memory that are held at this place, with values of this size coming and going beside a reader,
-    /// and after that with values of S.
+    /// Bytes of memory held at this place while values of this size come and go beside a reader, and then
+    /// with values of S.
     fn memory(_place: &Place, _size: usize) -> Outcome<(u64, u64)> {
         Err("not measured for this subject".into())
     }

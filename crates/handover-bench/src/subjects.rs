@@ -5,7 +5,7 @@ use crate::subject::{Measure, Outcome, Subject};
 use crate::worker::{Samples, Task};
 use crate::{bare, own, peers};
 
-/// A subject, for those who don't know its types.
+/// A subject, for callers that don't know its types.
 pub(crate) struct Listed {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
@@ -60,12 +60,3 @@ pub(crate) const ALL: &[Listed] = &[
     Listed::of::<peers::Redis>(),
     Listed::of::<peers::NaiveMap>(),
 ];
-
-/// The version of a crate, as this crate's lock file says.
-pub(crate) fn version_of(package: &str) -> String {
-    let lines = include_str!("../Cargo.lock").lines();
-    let name = format!("name = \"{package}\"");
-    let version =
-        lines.skip_while(|line| *line != name).nth(1).and_then(|line| line.strip_prefix("version = "));
-    version.unwrap_or("-").trim_matches('"').to_owned()
-}

@@ -2,7 +2,7 @@
 
 use crate::payload::SMALL;
 use crate::record::{Figure, Target};
-use crate::run::LOOKED_AT;
+use crate::worker::NO_CALL_ROUNDS;
 
 /// The bare loop that a figure is compared with.
 pub(crate) fn bare(figure: &str, bytes: u64) -> Option<&'static str> {
@@ -60,7 +60,7 @@ impl Run<'_> {
         Some(row.reached(above / below, limit, measured))
     }
 
-    /// Tells one more figure with a target: of a loop that shows what the target leaves out.
+    /// Adds one more figure to a target: that of a loop that shows what the target leaves out.
     fn beside(
         &self,
         target: Option<Target>,
@@ -76,7 +76,7 @@ impl Run<'_> {
     }
 }
 
-/// A line of the table, or a part of one that says several things.
+/// A line of the table, or a part of one with several parts.
 struct Row {
     what: &'static str,
     target: &'static str,
@@ -102,7 +102,7 @@ const JSON: &str = "handover, JSON";
 const SYNC: &str = "mmap-sync, bytes";
 const SYNC_TYPED: &str = "mmap-sync";
 
-/// In the order of the table. A line whose figures are not there is left out.
+/// In the order of the table. A line without figures is left out.
 pub(crate) fn all(figures: &[Figure], no_system_call: Option<bool>, processors: usize) -> Vec<Target> {
     let run = Run(figures);
     let mut targets: Vec<Option<Target>> = Vec::new();
@@ -147,14 +147,14 @@ pub(crate) fn all(figures: &[Figure], no_system_call: Option<bool>, processors: 
     let what = "publish S, raw bytes, with a lease, nobody asleep";
     let publish = "publish";
     let row = Row { what, target: "≤ 1.3 × bare flip" };
-    // A reader is there that holds an old version.
+    // There is a reader that holds an old version.
     let published = run.ratio(&row, "S", (OWN, publish), ("flip", publish), 1.3);
     let published = run.beside(published, "without any reader", (OWN, "S"), "publish_unread");
     targets.push(run.beside(published, "bare flip + header", ("flip + header", "S"), publish));
     if let Some(none) = no_system_call {
         let row = Row { what, target: "no system call" };
         let (calls, told) = if none { (0.0, "no system call") } else { (1.0, "a system call") };
-        targets.push(Some(row.reached(calls, 0.0, format!("{told} in {LOOKED_AT} publications"))));
+        targets.push(Some(row.reached(calls, 0.0, format!("{told} in {NO_CALL_ROUNDS} publications"))));
     }
 
     let row = Row { what: "publish M and L, raw", target: "≤ 1.05 × memcpy of as much" };
@@ -201,7 +201,7 @@ pub(crate) fn all(figures: &[Figure], no_system_call: Option<bool>, processors: 
         targets.push(run.beside(named, "with the calls of its promises", promised, figure));
     }
 
-    // Times for a read over all readers together: a rate of eight is the inverse.
+    // These are times for a read over all readers together: the rate of eight is the inverse.
     if let (Some(one), Some(eight)) = (run.median(OWN, "S", "readers_1"), run.median(OWN, "S", "readers_8")) {
         let row = Row {
             what: "8 readers",

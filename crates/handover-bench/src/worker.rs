@@ -1,7 +1,7 @@
-//! One process of a case: it makes its side of a subject and measures, in step with the other one.
+//! One process of a case: makes its side of a subject and measures, in step with the other one.
 //!
-//! Both processes go through the same list of measures and meet before and after each. Who does not measure
-//! sleeps, or does what the measure says: reads or publishes without pause, or serves.
+//! Both processes go through the same list of measures and meet before and after each. The one that does not
+//! measure sleeps, or does what the measure says: reads or publishes without pause, or serves.
 
 use std::hint::{black_box, spin_loop};
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::payload::SMALL;
 use crate::place::Stage;
 use crate::subject::{Consumer, Measure, Outcome, Place, Producer, Subject, Timer};
 
-/// What a process is to do.
+/// A process's task.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Task {
     pub(crate) subject: String,
@@ -39,7 +39,7 @@ pub(crate) enum Plan {
     Series,
     /// So many readers.
     Readers(u32),
-    /// That publishing makes no system call.
+    /// Checks that publishing makes no system call.
     NoSystemCall,
 }
 
@@ -59,18 +59,18 @@ pub(crate) struct Samples {
     pub(crate) samples: Vec<f64>,
 }
 
-/// No case takes longer than this; a process that does is ended by the system.
+/// No case takes longer than this; the system ends a process that does.
 const LIMIT: u32 = 60;
-/// The name of what a case shares.
+/// The name of the memory that a case shares.
 const NAME: &str = "value";
-/// A reader that is to be asleep gets this long to fall asleep.
+/// A reader that should be asleep gets this long to fall asleep.
 const FALL_ASLEEP: Duration = Duration::from_micros(250);
 /// How often the producer publishes while many read.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Does what a task says.
+/// Carries out a task.
 pub(crate) fn run<S: Subject>(task: &Task) -> Outcome<Vec<Samples>> {
-    // SAFETY: the call sets this process's alarm, whose default is to end it, and touches no memory.
+    // SAFETY: the call sets this process's alarm, which ends the process by default, and touches no memory.
     unsafe { libc::alarm(LIMIT) };
     if let Some(processor) = task.processor {
         let mut set = rustix::thread::CpuSet::new();
@@ -114,11 +114,11 @@ struct Side {
     measures: &'static [Measure],
 }
 
-/// Which place the values of the other direction have.
+/// The place of the values in the other direction.
 const BACK: usize = 99;
 /// The place that nobody reads.
 const UNREAD: usize = 98;
-/// Where the pairs of one process begin.
+/// The first place of the pairs of one process.
 const PAIRS: usize = 100;
 
 impl Side {
@@ -132,8 +132,9 @@ impl Side {
         self.measures.iter().copied().filter(move |measure| !own.contains(measure))
     }
 
-    /// Says whether the other process did anything since the last time: a sample taken while the system had it
-    /// wait is one of something else. For small values only: it may be at a large one all the time.
+    /// Returns whether the other process did anything since the last call: a sample taken while the system
+    /// made it wait measures something else. For small values only: the other process may be busy with one
+    /// large value all the time.
     fn was_beside(&self) -> impl FnMut() -> bool {
         let mut last = self.stage.done_beside();
         move || {
@@ -168,7 +169,7 @@ impl Side {
         Ok(results)
     }
 
-    /// Has the other process measure, and does `meanwhile` as long as it goes on.
+    /// Lets the other process measure, and does `meanwhile` as long as that goes on.
     fn attend<P>(
         &self,
         producer: &mut P,
@@ -274,7 +275,7 @@ impl Side {
         })
     }
 
-    /// Samples of what times itself.
+    /// Samples of an operation that times itself.
     fn timed(&self, operation: fn(&Place, usize, Timer<'_>) -> Outcome<f64>) -> Outcome<Vec<f64>> {
         let once = || operation(&self.place, self.size, &|start, end| self.time(start, end));
         let warm = Instant::now();
@@ -289,7 +290,7 @@ impl Side {
         Ok(samples)
     }
 
-    /// To and fro: half of what a round trip takes. The clock is read by one process only.
+    /// To and fro: half the time of a round trip. Only one process reads the clock.
     fn round_trips<P: Producer, C: Consumer>(
         &self,
         producer: &mut P,
@@ -327,7 +328,7 @@ impl Side {
         producer.publish(number);
         self.stage.meet()?;
         self.stage.meet()?;
-        // All are there: now each gets a value, also where those from before do not reach who comes later.
+        // All are there. Now each gets a value, even where earlier values do not reach later readers.
         number += 1;
         producer.publish(number);
         self.attend(&mut producer, number, |producer, stage| {
@@ -445,7 +446,7 @@ impl Side {
         }
     }
 
-    /// Reads, each after a publication where that matters: see [`Subject::PAIRS`].
+    /// Reads, each one after a publication where that matters: see [`Subject::PAIRS`].
     fn read_new<S: Subject>(
         &self,
         consumer: &mut S::Consumer,
@@ -494,7 +495,7 @@ impl Side {
         let mut seen = number;
         let mut samples = Vec::new();
         let start = Instant::now();
-        // Each takes at least the time to fall asleep: this figure gets more time than others.
+        // Each sample takes at least the time to fall asleep, so this figure gets more time than others.
         let time = self.budget.time * 4;
         while samples.len() < 10 || (start.elapsed() < time && samples.len() < self.budget.most) {
             self.stage.ready().fetch_add(1, Ordering::AcqRel);
@@ -516,7 +517,7 @@ impl Side {
         for _ in 0..100 {
             read();
         }
-        // Long beside a scheduler's turn.
+        // Long compared with a scheduler's time slice.
         let time = self.budget.time.max(Duration::from_millis(40)) * 2;
         let start = Instant::now();
         let mut count: u64 = 0;
@@ -538,7 +539,7 @@ impl Side {
     }
 }
 
-/// Publishes whenever the reader has said that it goes to sleep, and some time has passed.
+/// Publishes whenever the reader has announced that it goes to sleep and some time has passed.
 fn wake<P: Producer>(producer: &mut P, stage: &Stage, number: &mut u64) {
     let mut asleep = 0;
     let mut random = fastrand::Rng::new();
@@ -580,7 +581,8 @@ pub(crate) fn make_folder(path: &std::path::Path) -> Outcome<()> {
     Ok(std::fs::DirBuilder::new().mode(0o700).create(path)?)
 }
 
-/// Publishes where the kernel ends a process for any system call but the one that ends its thread.
+/// Publishes under a filter with which the kernel ends a process for any system call except the one that ends
+/// its thread.
 fn no_system_call<S: Subject>(place: &Place, size: usize) -> Outcome<Vec<Samples>> {
     let (mut producer, mut consumer) = S::pair(place, size)?;
     let mut number = 1;
@@ -597,17 +599,17 @@ fn no_system_call<S: Subject>(place: &Place, size: usize) -> Outcome<Vec<Samples
     rounds(1000);
     forbid_system_calls()?;
     black_box(rounds(NO_CALL_ROUNDS));
-    // SAFETY: `exit` ends the thread; nothing of it is used after.
+    // SAFETY: `exit` ends the thread; nothing of it is used afterwards.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
     unreachable!("the thread has ended")
 }
 
-/// From here on the kernel ends this process for any system call but `exit`. (Its strict mode would do that too,
-/// but forbids reading the time stamp counter as well, which is no system call.)
+/// From here on the kernel ends this process for any system call except `exit`. (Its strict mode would do
+/// that too, but also forbids reading the time stamp counter, which is no system call.)
 fn forbid_system_calls() -> Outcome<()> {
     let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let mut filter = [
-        // The call's number is the first word of what the filter sees.
+        // The call's number is the first word of the filter's input.
         step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
         step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_exit as u32),
         step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
@@ -624,5 +626,5 @@ fn forbid_system_calls() -> Outcome<()> {
     Ok(())
 }
 
-/// How many publications are looked at for system calls.
+/// How many publications are checked for system calls.
 pub(crate) const NO_CALL_ROUNDS: u64 = 10_000;

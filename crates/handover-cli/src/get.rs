@@ -1,86 +1,88 @@
-//! `handover get` and `take`: print the value under a name, or take it out.
+//! `handover get`: print the value under a name or in a file.
 //!
-//! Relies on `store` for the map.
+//! Relies on `reading` for cells, and on the library's mapper for the plain layout.
 
 use std::process::ExitCode;
 
-use handover::Error;
-use handover::codec;
+use handover::codec::{self, AnyCodec, Untyped, Zeroizing};
+use handover::map::Access;
+use handover::mapper::PlainOptions;
+use handover::{ErrorKind, PlainMapper, Result};
 use serde_json::Value as Json;
-use zeroize::Zeroizing;
 
-use crate::args::{GetArgs, TakeArgs};
-use crate::store::{self, Kind, Patience, Stored, Value};
-use crate::{Failure, Outcome, output, record};
+use crate::args::GetArgs;
+use crate::failure::{Failure, Outcome, no_value};
+use crate::patience::Patience;
+use crate::reading::{self, Purpose};
+use crate::source::Source;
+use crate::{output, record};
 
 pub(crate) fn run(args: &GetArgs) -> Outcome {
-    let source = args.from.source();
-    let mut patience = Patience::new(args.wait);
-    if args.plain {
-        let value = store::get_plain(source, &mut patience)?;
-        return print(match &args.pointer {
-            Some(pointer) => part(&value, pointer)?,
-            None => value,
-        });
-    }
-    let than = args.newer_than.unwrap_or(0);
-    let Some(found) = store::get(source, than, &mut patience)? else {
-        return Err(Failure::NotYet(format!(
-            "'{}' has no version newer than {than} yet: wait for one with --wait",
-            source.shown()
-        )));
-    };
-    if args.version {
-        output::print(format!("{}\n", found.version).as_bytes())?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    if args.json {
-        output::print(&record::line(found.version, None, Some(&found)))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    print(match &args.pointer {
-        Some(pointer) => {
-            check_json(&found)?;
-            part(&found.bytes, pointer)?
+    let source = Source::from(&args.from);
+    let mut patience = Patience::new(args.wait, source.shown());
+    let found = if args.plain {
+        plain(&source, &mut patience)?
+    } else {
+        let than = args.newer_than.unwrap_or(0);
+        let Some((version, found)) = newer(&source, than, &mut patience)? else {
+            return Err(Failure::NotYet(format!(
+                "'{}' has no version newer than {than} yet: wait for one with --wait",
+                source.shown()
+            )));
+        };
+        if args.version {
+            output::print(format!("{version}\n").as_bytes())?;
+            return Ok(ExitCode::SUCCESS);
         }
-        None => found.bytes,
+        if args.json {
+            output::print(&record::line(version, None, Some(&found)))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        found
+    };
+    match &args.pointer {
+        Some(pointer) => output::print_value(&part(&found, pointer)?),
+        None => output::print_value(&found.bytes),
+    }
+}
+
+/// The version and the value in a cell, if it is newer than `than`; `None` where the newest is not.
+fn newer(source: &Source<'_>, than: u64, patience: &mut Patience) -> Result<Option<(u64, Untyped)>> {
+    let purpose = if patience.is_some() { Purpose::Wait } else { Purpose::Look };
+    let mapper = reading::open(source, purpose, patience)?;
+    loop {
+        let seen = mapper.version();
+        let found = match mapper.get_with_version() {
+            // A handle that can write can pin the version, and then no writer is too fast.
+            Err(error) if error.kind() == ErrorKind::Overtaken && !mapper.cell().can_write() => {
+                reading::open_now(source, Purpose::Wait)?.get_with_version()?
+            }
+            other => other?,
+        };
+        match found {
+            Some((version, value)) if version > than => return Ok(Some((version, value))),
+            Some(_) if !patience.is_some() => return Ok(None),
+            None if !patience.is_some() => return Err(no_value(mapper.subject())),
+            _ => {}
+        }
+        let newer = mapper.cell().wait_newer(seen.max(than), patience.left());
+        newer.map_err(|error| patience.failed(error))?;
+    }
+}
+
+/// The value in a map of the plain layout.
+fn plain(source: &Source<'_>, patience: &mut Patience) -> Result<Untyped> {
+    let options = PlainOptions::new().map(source.options(Access::Read));
+    patience.retry(|| {
+        source.check()?;
+        let mapper: PlainMapper<Untyped, AnyCodec> = options.open_existing(source.place)?;
+        mapper.get()?.ok_or_else(|| no_value(mapper.subject()))
     })
 }
 
-pub(crate) fn take(args: &TakeArgs) -> Outcome {
-    print(store::take(args.from.source(), &mut Patience::new(args.wait))?.bytes)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "wiped as soon as it is printed")]
-fn print(value: Value) -> Outcome {
-    output::print(&value)?;
-    if output::is_terminal() && value.last() != Some(&b'\n') {
-        output::print(b"\n")?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Pointers lead into values that were stored as JSON, or without saying as what.
-fn check_json(found: &Stored) -> Result<(), Failure> {
-    if found.codec == 0 || found.codec == Kind::Json.id() {
-        return Ok(());
-    }
-    let wanted = codec::name_of(Kind::Json.id());
-    Err(Failure::Map(Error::CodecMismatch { stored: codec::name_of(found.codec), wanted }))
-}
-
 /// The part of a JSON value at `pointer` (RFC 6901): text without its quotes, everything else as JSON.
-fn part(value: &Value, pointer: &str) -> Result<Value, Failure> {
-    // As the library's codec does, a byte order mark is passed over.
-    let text = value.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(value);
-    let mut json: Json = serde_json::from_slice(text).map_err(|e| {
-        // The error's own text could quote the value.
-        Failure::other(format!(
-            "the value is not JSON (line {} column {}), so that --pointer has no meaning; get it without",
-            e.line(),
-            e.column()
-        ))
-    })?;
+fn part(value: &Untyped, pointer: &str) -> std::result::Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut json: Json = value.decode::<Json, codec::Json>()?;
     let found = json
         .pointer_mut(pointer)
         .map(Json::take)

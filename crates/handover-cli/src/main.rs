@@ -1,83 +1,51 @@
 //! The command `handover`: put a value under a name, and get it in another process.
 //!
-//! Here: the way from the arguments to a subcommand, and from its result to the exit code. `args` defines the
-//! command line, the subcommands have modules, and `store` alone knows how values lie in maps.
+//! This file leads from the arguments to a subcommand, and from its result to the exit code. Each file knows
+//! only those below it:
+//!
+//! | files | what they are |
+//! | --- | --- |
+//! | `put`, `get`, `take`, `watch`, `ls`, `stat`, `gc`, `demo`, `completions`, `man` | the subcommands |
+//! | `input`, `store`, `hold` | how `put` reads, stores and holds a value |
+//! | `reading`, `patience`, `record` | how a cell is opened and waited for, and a version shown |
+//! | `row`, `look` | how maps are listed |
+//! | `source`, `secret` | where a value is, and reading one that nobody else may see |
+//! | `output`, `failure` | how they talk, and how they fail |
+//! | `args` | the command line |
+
+#![allow(clippy::disallowed_methods, reason = "those ways to start a process are disallowed to tests")]
 
 mod args;
+mod completions;
 mod demo;
-mod docs;
+mod failure;
+mod gc;
 mod get;
-mod jwt;
-mod list;
+mod hold;
+mod input;
+mod look;
+mod ls;
+mod man;
 mod output;
+mod patience;
 mod put;
+mod reading;
 mod record;
+mod row;
 mod secret;
+mod source;
+mod stat;
 mod store;
+mod take;
 mod watch;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use clap::error::ErrorKind as ClapErrorKind;
-use handover::ErrorKind;
+use clap::error::ErrorKind;
 
 use self::args::{Cli, Command};
-
-/// Why a subcommand ended early.
-#[derive(Debug)]
-enum Failure {
-    /// The library's refusal, which has a class.
-    Map(handover::Error),
-    /// What was asked for makes no sense.
-    Usage(String),
-    /// Nothing that was asked for is there yet.
-    NotYet(String),
-    /// Anything else, in words.
-    Other(String),
-}
-
-impl Failure {
-    fn other(what: impl Into<String>) -> Self {
-        Self::Other(what.into())
-    }
-
-    fn message(&self) -> String {
-        match self {
-            Self::Map(error) => error.to_string(),
-            Self::Usage(text) | Self::NotYet(text) | Self::Other(text) => text.clone(),
-        }
-    }
-
-    /// The exit code, as `handover --help` lists them.
-    fn code(&self) -> u8 {
-        match self {
-            Self::Usage(_) => 2,
-            Self::Other(_) => 1,
-            Self::NotYet(_) => 5,
-            Self::Map(error) => match error.kind() {
-                ErrorKind::InvalidArgument | ErrorKind::OutOfRange => 2,
-                ErrorKind::NotFound => 3,
-                ErrorKind::TimedOut => 4,
-                ErrorKind::WrongKind
-                | ErrorKind::NoValue
-                | ErrorKind::Incomplete
-                | ErrorKind::CodecMismatch
-                | ErrorKind::TypeMismatch => 5,
-                _ => 1,
-            },
-        }
-    }
-}
-
-impl From<handover::Error> for Failure {
-    fn from(error: handover::Error) -> Self {
-        Self::Map(error)
-    }
-}
-
-/// What a subcommand comes to: an exit code (a child's, for `put`), or why it failed.
-type Outcome = Result<ExitCode, Failure>;
+use self::failure::Options;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -86,27 +54,28 @@ fn main() -> ExitCode {
             // Help and version go to standard output and are what was asked for. Nobody reading them is fine.
             let _ = error.print();
             return match error.kind() {
-                ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion => ExitCode::SUCCESS,
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
                 _ => ExitCode::from(2),
             };
         }
     };
+    let options = Options::of(&cli.command);
     let outcome = match cli.command {
         Command::Put(args) => put::run(args),
         Command::Get(args) => get::run(&args),
-        Command::Take(args) => get::take(&args),
+        Command::Take(args) => take::run(&args),
         Command::Watch(args) => watch::run(&args),
-        Command::Ls(args) => list::ls(&args),
-        Command::Stat(args) => list::stat(&args),
-        Command::Gc(args) => list::gc(&args),
+        Command::Ls(args) => ls::run(&args),
+        Command::Stat(args) => stat::run(&args),
+        Command::Gc(args) => gc::run(&args),
         Command::Demo => demo::run(),
-        Command::Completions { shell } => docs::completions(shell),
-        Command::Man { command } => docs::man(command.as_deref()),
+        Command::Completions { shell } => completions::run(shell),
+        Command::Man { command } => man::run(command.as_deref()),
         Command::DemoProducer { name } => demo::producer(&name),
         Command::DemoConsumer { name } => demo::consumer(&name),
     };
     outcome.unwrap_or_else(|failure| {
-        output::error(&failure.message());
+        output::error(&failure.message(options));
         ExitCode::from(failure.code())
     })
 }

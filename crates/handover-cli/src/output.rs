@@ -1,14 +1,15 @@
-//! Where words go: values to standard output alone, talk to standard error.
+//! Where words go: values to standard output, messages to standard error.
 //!
-//! Nobody reading (a broken pipe) is not an error on either. Colours appear only on a terminal, and not
-//! where `NO_COLOR` is set. All subcommands rely on it.
+//! A reader that has gone (a broken pipe) is not an error on either. Colours appear only on a terminal, and
+//! only if `NO_COLOR` is not set. Relies on `failure`; everything else relies on it.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::Failure;
+use crate::failure::{Failure, Outcome};
 
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
@@ -25,19 +26,34 @@ pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
     print_to_reader(bytes).map(drop)
 }
 
-/// Writes to standard output; whether somebody may still read it.
+/// Writes to standard output. Says whether somebody may still read it.
 pub(crate) fn print_to_reader(bytes: &[u8]) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     written(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
-/// Writes text with styles to standard output; they are left out where they don't belong.
+/// Writes a value to standard output; on a terminal a line end follows it.
+pub(crate) fn print_value(bytes: &[u8]) -> Outcome {
+    print(bytes)?;
+    if is_terminal() && bytes.last() != Some(&b'\n') {
+        print(b"\n")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes JSON to standard output: in lines for people, in one line for programs.
+pub(crate) fn print_json(json: &serde_json::Value) -> Outcome {
+    print(if is_terminal() { format!("{json:#}\n") } else { format!("{json}\n") }.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes text with styles to standard output, without the styles where they don't belong.
 pub(crate) fn print_styled(text: &str) -> Result<(), Failure> {
     let mut out = anstream::stdout().lock();
     written(out.write_all(text.as_bytes()).and_then(|()| out.flush())).map(drop)
 }
 
-/// Whether the reader is still there: its end is no failure.
+/// Whether the reader is still there. A reader that has gone is no failure.
 fn written(result: io::Result<()>) -> Result<bool, Failure> {
     match result {
         Ok(()) => Ok(true),
@@ -51,12 +67,12 @@ pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// A line of talk.
+/// Writes a message.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
-/// A line about what went wrong.
+/// Writes a message about what went wrong.
 pub(crate) fn error(text: &str) {
     say(&format!("{}: {text}", styled(BAD, "handover")));
 }
@@ -73,7 +89,7 @@ pub(crate) fn size(bytes: u64) -> String {
     if number.fract() == 0.0 { format!("{number} {unit}") } else { format!("{number:.1} {unit}") }
 }
 
-/// A name as it can be shown: without characters that a terminal would obey, and on one line.
+/// A name that is safe to show: on one line, without characters that a terminal would obey.
 pub(crate) fn printable(name: &str) -> String {
     let quoted = format!("{name:?}");
     quoted[1..quoted.len() - 1].replace("\\\"", "\"")

@@ -4,21 +4,22 @@
 //! {"version":2,"skipped":0,"codec":"JSON","written":"2026-01-01T00:00:00.000Z","value":{"Bearer":"…"}}
 //! ```
 //!
-//! JSON lies in it as it was stored, without the whitespace between its tokens, so that no number changes and
-//! no line breaks. Text is a string. Other bytes are in base64, which `"encoding":"base64"` says.
+//! JSON stays as it was stored, without the whitespace between its tokens: no number changes, and no line
+//! breaks. Text is a string. Other bytes are in base64, marked with `"encoding":"base64"`. `get` and `watch`
+//! rely on it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use handover::codec;
+use handover::codec::{Json, Text, Untyped, Zeroizing};
 use serde::de::IgnoredAny;
 use serde_json::json;
-use zeroize::Zeroizing;
 
-use crate::store::{Kind, Stored, Value};
+/// A line, wiped when it is dropped.
+type Line = Zeroizing<Vec<u8>>;
 
-/// The line for a version; without a value, it was taken or removed, or has expired. In memory that is wiped
-/// when dropped, and that never grows: a vector that does leaves its old memory as it was.
-pub(crate) fn line(version: u64, skipped: Option<u64>, value: Option<&Stored>) -> Value {
+/// The line for a version; one without a value was taken or removed, or has expired. Its memory never grows:
+/// a vector that grows leaves its old memory as it was.
+pub(crate) fn line(version: u64, skipped: Option<u64>, value: Option<&Untyped>) -> Line {
     const WITHOUT_VALUE: usize = 4096;
     let length = value.map_or(0, |value| value.bytes.len());
     // A byte of text takes six at most, as \u0000.
@@ -30,11 +31,13 @@ pub(crate) fn line(version: u64, skipped: Option<u64>, value: Option<&Stored>) -
     match value {
         None => put(&mut line, ",\"codec\":null"),
         Some(value) => {
-            put(&mut line, &format!(",\"codec\":{}", json!(codec::name_of(value.codec))));
+            put(&mut line, &format!(",\"codec\":{}", json!(value.codec_name())));
             if let Some(name) = &value.type_name {
                 put(&mut line, &format!(",\"type\":{}", json!(name)));
             }
-            put(&mut line, &format!(",\"written\":\"{}\"", humantime::format_rfc3339_millis(value.written)));
+            if let Some(at) = value.written {
+                put(&mut line, &format!(",\"written\":\"{}\"", humantime::format_rfc3339_millis(at)));
+            }
             if let Some(at) = value.expires {
                 put(&mut line, &format!(",\"expires\":\"{}\"", humantime::format_rfc3339_millis(at)));
             }
@@ -45,17 +48,18 @@ pub(crate) fn line(version: u64, skipped: Option<u64>, value: Option<&Stored>) -
     line
 }
 
-fn put(line: &mut Value, text: &str) {
+fn put(line: &mut Line, text: &str) {
     line.extend_from_slice(text.as_bytes());
 }
 
-fn put_value(line: &mut Value, value: &Stored) {
-    match (Kind::of(value.codec), str::from_utf8(&value.bytes)) {
-        (Some(Kind::Json), Ok(text)) if serde_json::from_str::<IgnoredAny>(text).is_ok() => {
+fn put_value(line: &mut Line, value: &Untyped) {
+    let bytes = if value.codec == Json::ID { Json::without_mark(&value.bytes) } else { &value.bytes };
+    match (value.codec, str::from_utf8(bytes)) {
+        (Json::ID, Ok(text)) if serde_json::from_str::<IgnoredAny>(text).is_ok() => {
             put(line, ",\"value\":");
             put_compact(line, text);
         }
-        (Some(Kind::Text), Ok(text)) => {
+        (Text::ID, Ok(text)) => {
             put(line, ",\"value\":");
             serde_json::to_writer(&mut **line, text).expect("text can be written to memory");
         }
@@ -70,7 +74,7 @@ fn put_value(line: &mut Value, value: &Stored) {
 }
 
 /// JSON without the whitespace between its tokens.
-fn put_compact(line: &mut Value, json: &str) {
+fn put_compact(line: &mut Line, json: &str) {
     let (mut in_string, mut escaped) = (false, false);
     for byte in json.bytes() {
         if in_string || !byte.is_ascii_whitespace() {

@@ -4,11 +4,11 @@
 
 use std::io::{self, Read};
 
-use zeroize::Zeroizing;
+use handover::codec::Zeroizing;
 
 /// All that `from` gives, in memory that is wiped when it is dropped.
 ///
-/// A vector that grows would leave its old memory behind as it was; here each is wiped.
+/// A vector that grows leaves its old memory as it was; this wipes each.
 pub(crate) fn read_all(from: &mut impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(vec![0; 4096]);
     let mut len = 0;

@@ -1,66 +1,63 @@
 //! `handover watch`: a line of JSON for each version of a value.
 //!
-//! Relies on `store` for the cell and on `record` for the lines.
+//! Relies on `reading` for the map and on `record` for the lines.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use handover::{Cell, Error};
+use handover::codec::{AnyCodec, Untyped};
+use handover::mapper::Event;
+use handover::mapper::UntypedMapper;
+use handover::{Change, Error, Result, Watch};
 
 use crate::args::WatchArgs;
-use crate::store::{self, Patience, Source};
-use crate::{Outcome, output, record};
+use crate::failure::Outcome;
+use crate::patience::Patience;
+use crate::reading::{self, Purpose};
+use crate::source::Source;
+use crate::{output, record};
 
 pub(crate) fn run(args: &WatchArgs) -> Outcome {
-    let source = args.from.source();
-    let mut patience = Patience::new(args.wait);
-    let cell = store::open_to_wait(source, &mut patience)?;
-    let mut seen = 0;
+    let source = Source::from(&args.from);
+    let mut patience = Patience::new(args.wait, source.shown());
+    let mapper = reading::open(&source, Purpose::Wait, &mut patience)?;
     let mut left = args.count.unwrap_or(u64::MAX);
-    while left > 0 {
-        let newest = if seen == 0 && patience.is_some() {
-            Some(first(&cell, source, &mut patience)?)
-        } else {
-            next(&cell, seen, args.timeout)?
-        };
-        let Some(newest) = newest else {
-            output::say(&format!("the last writer of '{}' has gone", source.shown()));
-            break;
-        };
-        let value = store::read(&cell)?;
-        // One that came since is newer still; where there is none, the version is that of its removal.
-        let version = value.as_ref().map_or(newest, |value| value.version);
-        let skipped = if seen == 0 { 0 } else { version - seen - 1 };
-        if !output::print_to_reader(&record::line(version, Some(skipped), value.as_ref()))? {
-            break;
-        }
-        seen = version;
+    let mut next = if left > 0 { first(&mapper, args.timeout, &mut patience)? } else { None };
+    let after = next.as_ref().map_or(0, |change| change.version);
+    let mut events = limited(mapper.watch().after(after), args.timeout).events();
+    while let Some(change) = next {
         left -= 1;
+        let line = record::line(change.version, Some(change.skipped), change.value.as_ref());
+        if !output::print_to_reader(&line)? || left == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
+        next = match events.next().transpose()? {
+            Some(Event::Changed(change)) => Some(change),
+            _ => None,
+        };
+        if next.is_none() {
+            output::say(&format!("the last writer of '{}' has gone", source.shown()));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first version, for which there is a time of its own.
-fn first(cell: &Cell, source: Source<'_>, patience: &mut Patience) -> handover::Result<u64> {
-    match cell.version() {
-        0 => cell.wait_newer(0, patience.left(source)).map_err(|e| patience.failed(source, e)),
-        there => Ok(there),
+/// The first version. A map that nobody wrote to yet has no writer to lose.
+fn first(
+    mapper: &UntypedMapper,
+    limit: Option<Duration>,
+    patience: &mut Patience,
+) -> Result<Option<Change<Untyped>>> {
+    if patience.is_some() && mapper.version() == 0 {
+        let change = mapper.watch().timeout(patience.left()).next().transpose();
+        return change.map_err(|error: Error| patience.failed(error));
     }
+    limited(mapper.watch(), limit).next().transpose()
 }
 
-/// The next version; `None` once the last writer has gone and everything that was written was seen. A map
-/// that nobody wrote to yet has none to lose.
-fn next(cell: &Cell, seen: u64, limit: Option<Duration>) -> handover::Result<Option<u64>> {
-    const LONG: Duration = Duration::from_secs(3600);
-    loop {
-        let waited = if seen == 0 {
-            cell.wait_newer(seen, limit.unwrap_or(LONG)).map(Some)
-        } else {
-            cell.wait_newer_while_written(seen, limit.unwrap_or(LONG))
-        };
-        match waited {
-            Err(Error::TimedOut { .. }) if limit.is_none() => {}
-            other => return other,
-        }
+fn limited(watch: Watch<Untyped, AnyCodec>, limit: Option<Duration>) -> Watch<Untyped, AnyCodec> {
+    match limit {
+        Some(limit) => watch.timeout(limit),
+        None => watch,
     }
 }

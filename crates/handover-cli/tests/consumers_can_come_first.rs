@@ -1,4 +1,4 @@
-//! `get --wait` is started before anything is there, and gets the first value.
+//! A consumer that starts with `get --wait` before anything is there gets the first value.
 
 mod world;
 
@@ -26,8 +26,8 @@ fn before_the_producer() {
 #[test]
 fn before_the_first_value() {
     let world = World::new();
-    let map = world.names_options();
-    let _empty = handover::CellOptions::new().create_named("x", 100, &map).unwrap();
+    let options = handover::cell::CellOptions::new().map(world.names_options());
+    let _empty = options.capacity(100).create_new("x").unwrap();
     let consumer = waiting(&world, &["x"]);
     let _producer = world.hold(&["x", "1"]);
     assert_eq!(consumer.end().text(), "1");

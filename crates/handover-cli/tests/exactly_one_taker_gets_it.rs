@@ -72,6 +72,17 @@ fn a_put_that_nobody_took_says_so() {
 }
 
 #[test]
+fn an_expired_value_that_a_reader_removes_was_not_taken() {
+    let world = World::new();
+    let producer = world.hold(&["x", "1", "--until-taken", "--ttl", "300ms"]);
+    let options = handover::MapperOptions::new().map(world.names_options());
+    let reader: handover::MemoryMapper<u8> = options.open_existing("x").unwrap();
+    // Reading an expired value removes it.
+    while reader.get().unwrap().is_some() {}
+    producer.end().expect(4);
+}
+
+#[test]
 fn a_value_that_replaces_it_is_not_its_end() {
     let world = World::new();
     let first = world.hold(&["x", "1", "--until-taken"]);

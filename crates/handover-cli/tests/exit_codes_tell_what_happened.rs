@@ -24,7 +24,8 @@ fn failures_are_1() {
     let _producer = world.hold(&["x", "1"]);
     assert!(world.run(&["put", "x", "2", "--new"]).expect(1).stderr.contains("exists already"));
     assert!(world.run(&["put", "y", "--file", "/no/such/file"]).expect(1).stderr.contains("/no/such/file"));
-    world.run(&["put", "--path", "/no/such/directory/file", "1"]).expect(1);
+    let ran = world.run(&["put", "--path", "/no/such/directory/file", "1"]).expect(1);
+    assert!(ran.stderr.contains("no such directory"), "{}", ran.stderr);
     world.run(&["put", "y", "1", "--", "/no/such/program"]).expect(1);
     world.run(&["get", "x", "--pointer", "/a"]).expect(1);
     assert_eq!(world.run(&["get", "x"]).text(), "1");
@@ -116,7 +117,7 @@ fn usage_is_2() {
     for arguments in cases {
         let ran = world.run(arguments);
         if cfg!(windows) && arguments.contains(&"--mode") {
-            // A mode is no question of usage there: none but 0600 can be had.
+            // There only 0600 can be had, and asking for another mode is no wrong usage.
             assert!(matches!(ran.code, Some(1 | 2)), "{arguments:?}: {}", ran.stderr);
             continue;
         }
@@ -131,7 +132,8 @@ fn no_such_map_is_3() {
     let ran = world.run(&["get", "nobody"]).expect(3);
     assert!(ran.stderr.contains("nobody") && ran.stderr.contains("--wait"), "{}", ran.stderr);
     for subcommand in ["stat", "take", "watch"] {
-        world.run(&[subcommand, "nobody"]).expect(3);
+        let ran = world.run(&[subcommand, "nobody"]).expect(3);
+        assert_eq!(ran.stderr.contains("--wait"), subcommand != "stat", "{}", ran.stderr);
     }
     world.run(&["get", "nobody", "--plain"]).expect(3);
     world.run(&["get", "--path", "/no/such/file"]).expect(3);
@@ -167,7 +169,8 @@ fn timed_out_is_4() {
 fn no_value_yet_is_5() {
     let world = World::new();
     let _empty = world.names_options().create_new("empty", 100).unwrap();
-    assert!(world.run(&["get", "empty"]).expect(5).stderr.contains("no value yet"));
+    let ran = world.run(&["get", "empty"]).expect(5);
+    assert!(ran.stderr.contains("no value yet") && ran.stderr.contains("--wait"), "{}", ran.stderr);
     assert!(world.run(&["get", "empty", "--plain"]).expect(5).stderr.contains("no value yet"));
     let _producer = world.hold(&["x", "1"]);
     world.run(&["get", "x", "--newer-than", "0"]).expect(0);

@@ -139,9 +139,9 @@ fn what_a_cell_tells() {
 
     let map = world.names_options();
     let options = handover::MapperOptions::new().map(map).named::<handover::Auth>();
-    let program: handover::MemoryMapper<handover::Auth> = options.open("x").unwrap();
+    let program: handover::MemoryMapper<handover::Auth> = options.open_existing("x").unwrap();
     program.set(&handover::Auth::new("b")).unwrap();
-    let mut reader = program.cell().unwrap().reader();
+    let mut reader = program.cell().reader();
     assert!(reader.load().unwrap().is_some());
     let stat = world.run(&["stat", "x", "--json"]).json();
     let fields = (&stat["version"], &stat["codec"], &stat["type"], &stat["readers"], &stat["expires"]);

@@ -1,5 +1,5 @@
-//! A value is seen by who gets it, and nowhere else: not in listings, not in talk, not in the arguments or
-//! the environment of processes.
+//! Only those who get a value see it: it is not in listings, not in messages, not in the arguments or the
+//! environment of processes.
 
 mod world;
 
@@ -65,6 +65,8 @@ fn not_in_memory_once_it_is_taken_or_replaced() {
 mod on_linux {
     use std::fs;
 
+    use handover_test_support::Start;
+
     use super::{SECRET, World};
 
     #[test]
@@ -99,7 +101,7 @@ mod on_linux {
         let world = World::new();
         let (mut producers, mut consumers) = (0, 0);
         while producers == 0 || consumers == 0 {
-            let mut demo = world.command(&["demo"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+            let mut demo = world.command(&["demo"]).stdout(std::process::Stdio::null()).start().unwrap();
             let children = format!("/proc/{0}/task/{0}/children", demo.id());
             let status = loop {
                 for child in fs::read_to_string(&children).unwrap_or_default().split_whitespace() {

@@ -56,12 +56,12 @@ fn a_demo_that_is_killed_leaves_no_process_and_no_name() {
     let rounds = if cfg!(windows) { 1 } else { 10 };
     for _ in 0..rounds {
         let mut demo = Running::start(world.command(&["demo"]).stdout(Stdio::piped()));
-        // As soon as it has said anything; the rest of it is cut off at a random point.
+        // Once it has said anything, it is killed at a random point.
         let mut out = std::io::BufReader::new(demo.child.stdout.take().unwrap());
         let mut line = String::new();
         std::io::BufRead::read_line(&mut out, &mut line).unwrap();
-        // Windows starts a process in two steps, and one that is killed between them leaves the other for ever before
-        // its first instruction: there it is cut off when both are there.
+        // Windows starts a process in two steps. A demo killed between them leaves a child that never runs
+        // its first instruction, so there the demo is cut off once both children run.
         while cfg!(windows) && !line.contains("opened the name and read the token") {
             assert_ne!(std::io::BufRead::read_line(&mut out, &mut line).unwrap(), 0, "{line}");
         }

@@ -47,7 +47,8 @@ fn bytes_of_any_kind_that_the_plain_layout_can_hold() {
 #[test]
 fn bytes_that_the_plain_layout_would_change_are_refused() {
     let world = World::new();
-    for value in [&b"\0x"[..], b"x\0", b"\xFFx", b"", b"HANDCELL"] {
+    let cell = [b"HANDCELL".as_slice(), &1u32.to_ne_bytes(), &0x0A0B_0C0Du32.to_ne_bytes()].concat();
+    for value in [&b"\0x"[..], b"x\0", b"\xFFx", b"", &cell] {
         let ran = world.run_with(&["put", "x", "-", "--bytes", "--plain"], value).expect(1);
         assert!(ran.stderr.contains("layout can't hold"), "{}", ran.stderr);
     }
@@ -143,19 +144,24 @@ fn what_is_stored_is_the_plain_layout() {
 
 #[test]
 fn what_is_stored_is_a_cell_that_says_what_it_is() {
+    use handover::MemoryMapper;
     use handover::codec::{Bytes, Json, Text};
     let world = World::new();
     let options = handover::MapperOptions::new().map(world.names_options());
     let json = world.hold(&["json", "[1,2]"]);
-    assert_eq!(options.open_as::<Vec<u8>, Json>("json").unwrap().read().unwrap(), [1, 2]);
-    let wrong = options.open_as::<String, Text>("json").unwrap().read().unwrap_err();
-    assert_eq!(wrong.kind(), handover::ErrorKind::CodecMismatch);
+    let as_json: MemoryMapper<Vec<u8>, Json> = options.open_existing("json").unwrap();
+    assert_eq!(as_json.get().unwrap().unwrap(), [1, 2]);
+    let as_text: MemoryMapper<String, Text> = options.open_existing("json").unwrap();
+    assert_eq!(as_text.get().unwrap_err().kind(), handover::ErrorKind::CodecMismatch);
     let _text = world.hold(&["text", "[1,2]", "--text"]);
-    assert_eq!(options.open_as::<String, Text>("text").unwrap().read().unwrap(), "[1,2]");
+    let text: MemoryMapper<String, Text> = options.open_existing("text").unwrap();
+    assert_eq!(text.get().unwrap().unwrap(), "[1,2]");
     let _bytes = world.hold(&["bytes", "[1,2]", "--bytes"]);
-    assert_eq!(options.open_as::<Vec<u8>, Bytes>("bytes").unwrap().read().unwrap(), b"[1,2]");
+    let bytes: MemoryMapper<Vec<u8>, Bytes> = options.open_existing("bytes").unwrap();
+    assert_eq!(bytes.get().unwrap().unwrap(), b"[1,2]");
     // And what a program stores, the command gets.
-    options.open::<Vec<u8>>("json").unwrap().set(&vec![3]).unwrap();
+    as_json.set(&vec![3]).unwrap();
+    drop(as_text);
     assert_eq!(world.run(&["get", "json"]).text(), "[3]");
     drop(json);
 }

@@ -1,4 +1,4 @@
-//! A value that was put with `--ttl` is gone after that time: unreadable, and wiped by the process that put it.
+//! A value put with `--ttl` is gone after that time: unreadable, and wiped by the process that put it.
 
 mod world;
 

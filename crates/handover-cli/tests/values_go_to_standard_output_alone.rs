@@ -1,11 +1,12 @@
-//! Standard output carries what was asked for and nothing else; talk goes to standard error; nobody
-//! reading is not an error.
+//! Standard output carries what was asked for and nothing else; messages go to standard error; a reader that
+//! has gone is not an error.
 
 mod world;
 
 use std::io::Read;
 use std::process::Stdio;
 
+use handover_test_support::Start;
 use world::{Running, World};
 
 #[test]
@@ -98,5 +99,5 @@ fn talk_that_nobody_reads_is_no_error() {
     drop(reader);
     let put = ["put", "x", "1", "--"].map(str::to_owned);
     let mut command = world.command(&[&put[..], &world::script(&[], 0)].concat());
-    assert_eq!(command.stderr(writer).status().unwrap().code(), Some(0));
+    assert_eq!(command.stderr(writer).run().unwrap().code(), Some(0));
 }

@@ -1,4 +1,4 @@
-//! `watch` prints a line of JSON for each version that it comes upon, sleeps in between, and ends with the last
+//! `watch` prints a line of JSON for each version that it finds, sleeps in between, and ends with the last
 //! writer; `get` tells the version too.
 
 mod world;
@@ -142,7 +142,7 @@ fn waiting_is_sleeping() {
     let before = wakings();
     std::thread::sleep(std::time::Duration::from_secs(1));
     let count = wakings() - before;
-    assert!(count <= 40, "it looked {count} times in a second; it is to sleep 100 ms at a time");
+    assert!(count <= 40, "it woke {count} times in a second; it must sleep for up to 100 ms at a time");
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! The library's hot paths, each as often as asked, for counting their instructions: `handover-hot-paths PATH
-//! ROUNDS`. Without arguments it lists the paths, one a line.
+//! The library's hot paths, each run as often as asked, to count their instructions: `handover-hot-paths PATH
+//! ROUNDS`. Without arguments this lists the paths, one per line.
 //!
-//! `cargo xtask instructions` runs it under callgrind, which counts what happens inside `counted` and no more.
+//! `cargo xtask instructions` runs it under callgrind, which counts only what happens inside `counted`.
 //! Everything happens in one thread.
 
 use std::hint::black_box;
@@ -9,7 +9,9 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use handover::{Cell, CellOptions, MapOptions, MapperOptions, MemoryMapper, Reader, Result, Writer};
+use handover::cell::{Cell, CellOptions, Reader, Writer};
+use handover::map::MapOptions;
+use handover::{MapperOptions, MemoryMapper, Result};
 use serde::{Deserialize, Serialize};
 
 struct Path {
@@ -50,7 +52,7 @@ const PATHS: &[Path] = &[
         run: |place, rounds| {
             let (_writer, cell) = place.cell()?;
             let mut reader = held(&cell)?;
-            repeat(rounds, || reader.read())
+            repeat(rounds, || reader.copy())
         },
     },
     Path { name: "publish", run: |place, rounds| followed(place, rounds, |writer| writer.publish(&TOKEN)) },
@@ -74,7 +76,7 @@ const PATHS: &[Path] = &[
                 writer.publish_with(TOKEN.len(), |buffer| {
                     // SAFETY: nobody else knows this map, and the reader pins another slot.
                     let bytes = unsafe { buffer.as_mut_slice() };
-                    // A few bytes: what is counted is what surrounds the producer's own work.
+                    // A few bytes, so that the count is what surrounds the producer's own work.
                     bytes[..16].copy_from_slice(black_box(&TOKEN[..16]));
                     Ok(())
                 })
@@ -154,21 +156,21 @@ impl Token {
 struct Place(MapOptions);
 
 impl Place {
-    /// A writer, and a cell of the same name that was opened by itself, with one version in it.
+    /// A writer, and a cell of the same name that was opened separately, with one version in it.
     fn cell(&self) -> Result<(Writer, Cell)> {
-        let made = CellOptions::new().create_named("cell", CAPACITY, &self.0)?;
+        let made = CellOptions::new().capacity(CAPACITY).map(self.0.clone()).create_or_open("cell")?;
         let mut writer = made.writer_timeout(Duration::ZERO)?;
         writer.publish(&TOKEN)?;
-        Ok((writer, CellOptions::new().create_named("cell", CAPACITY, &self.0)?))
+        Ok((writer, CellOptions::new().capacity(CAPACITY).map(self.0.clone()).create_or_open("cell")?))
     }
 
     fn mappers(&self) -> Result<(MemoryMapper<Token>, MemoryMapper<Token>)> {
         let options = MapperOptions::new().map(self.0.clone());
-        Ok((options.create("mapper", CAPACITY)?, options.open("mapper")?))
+        Ok((options.clone().capacity(CAPACITY).create_or_open("mapper")?, options.open_existing("mapper")?))
     }
 }
 
-/// A reader that holds the version that is there.
+/// A reader that holds the current version.
 fn held(cell: &Cell) -> Result<Reader> {
     let mut reader = cell.reader();
     reader.load()?;
@@ -206,7 +208,7 @@ fn repeat<R>(rounds: u64, mut once: impl FnMut() -> Result<R>) -> Result<()> {
     (0..rounds).try_for_each(|_| counted(&mut once))
 }
 
-/// Callgrind counts in here: it knows it by its name.
+/// Callgrind counts inside this function, which it knows by name.
 #[inline(never)]
 fn counted<R>(once: impl FnOnce() -> Result<R>) -> Result<()> {
     black_box(once()?);

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use handover::{
-    Access, Cell, CellOptions, Error, ErrorKind, MapOptions, MemoryMapper, Reader, Snapshot, Step, Writer,
-};
+use handover::cell::{Cell, CellOptions, Reader, Snapshot, Writer};
+use handover::map::{Access, MapOptions};
+use handover::{Error, ErrorKind, MapperOptions, MemoryMapper, Step};
 
 use crate::cell::{Board, CellCommand, CellState, End, OpenCell, Random, Sums, Trigger, Work};
 use crate::value;
@@ -19,7 +19,7 @@ use crate::{Failure, HANG, Reply};
 /// The name of the mapper of [`Sums`].
 const SUMS: &str = "sums";
 
-/// The cells of an actor, and what it has of them.
+/// The cells of an actor, and what it holds of them.
 #[derive(Debug, Default)]
 pub struct Cells {
     handles: HashMap<u32, Handle>,
@@ -93,7 +93,7 @@ fn checked(version: u64, bytes: &[u8]) -> Result<Reply, Failure> {
 }
 
 fn checked_snapshot(snapshot: &Snapshot) -> Result<Reply, Failure> {
-    checked(snapshot.version(), &snapshot.to_vec().map_err(|e| library(&e))?)
+    checked(snapshot.version(), &snapshot.copy().map_err(|e| library(&e))?)
 }
 
 fn open(open: &OpenCell) -> handover::Result<Cell> {
@@ -107,12 +107,12 @@ fn open(open: &OpenCell) -> handover::Result<Cell> {
     if let Some(uid) = open.owned_by {
         map = map.owned_by(uid);
     }
-    let options = CellOptions::new().secret(open.secret);
+    let options = CellOptions::new().secret(open.secret).map(map);
     match &open.path {
-        Some(path) if open.capacity > 0 => options.create_on_file(path, open.capacity, &map),
-        Some(path) => options.open(map.create_from_file(path, 0)?),
-        None if open.capacity > 0 => options.create_named(&open.name, open.capacity, &map),
-        None => options.open(map.open_existing(&open.name)?),
+        Some(path) if open.capacity > 0 => options.capacity(open.capacity).create_or_open(path),
+        Some(path) => options.open_existing(path),
+        None if open.capacity > 0 => options.capacity(open.capacity).create_or_open(&open.name),
+        None => options.open_existing(&open.name),
     }
 }
 
@@ -130,7 +130,7 @@ impl Cells {
     ///
     /// # Errors
     ///
-    /// What the library said, or `Torn`.
+    /// The library's error, or `Torn`.
     pub fn obey(&mut self, command: CellCommand) -> Result<Reply, Failure> {
         self.carry_out(command).unwrap_or_else(|e| Err(library(&e)))
     }
@@ -193,7 +193,7 @@ impl Cells {
                 Some(snapshot) => checked_snapshot(snapshot),
                 None => Ok(Reply::Nothing),
             },
-            CellCommand::Read(cell) => match cell!(cell).reader.read()? {
+            CellCommand::Read(cell) => match cell!(cell).reader.copy()? {
                 Some(found) => checked(found.version, &found.bytes),
                 None => Ok(Reply::Nothing),
             },
@@ -232,7 +232,7 @@ impl Cells {
                 Ok(Reply::Done)
             }
             CellCommand::Start { cell, work, board, line } => {
-                // Each thread has a handle of its own, as separate programs have.
+                // Each thread has its own handle, as separate programs do.
                 let cell = if work == Work::Add { None } else { Some(cell!(cell).cell.clone()) };
                 self.start(cell, work, &board, line);
                 Ok(Reply::Done)
@@ -246,14 +246,14 @@ impl Cells {
                 Ok(Reply::Done)
             }
             CellCommand::MakeSums(participants) => {
-                let sums = MemoryMapper::create(SUMS, 4096)?;
+                let sums = MapperOptions::new().capacity(4096).create_or_open(SUMS)?;
                 sums.set(&Sums { sum: 0, each: vec![0; participants] })?;
                 self.sums = Some(sums);
                 Ok(Reply::Done)
             }
             CellCommand::ReadSums => {
-                let sums: MemoryMapper<Sums> = MemoryMapper::open(SUMS)?;
-                Ok(Reply::Sums(sums.read()?))
+                let sums: MemoryMapper<Sums> = MemoryMapper::open_existing(SUMS)?;
+                Ok(Reply::Sums(sums.get()?.expect("the sums were stored")))
             }
             CellCommand::Feed { cell, times } => {
                 let handle = cell!(cell);
@@ -300,7 +300,7 @@ impl Handle {
     }
 }
 
-/// Between a version and its answer there is a pause in which the other side falls asleep.
+/// There is a pause between a version and its answer in which the other side falls asleep.
 fn ping_pong(input: &Cell, output: &Cell, first: bool, rounds: u32) -> Result<Reply, Failure> {
     let start = Instant::now();
     let mut writer = output.writer_timeout(HANG).map_err(|e| library(&e))?;
@@ -324,7 +324,7 @@ fn ping_pong(input: &Cell, output: &Cell, first: bool, rounds: u32) -> Result<Re
 }
 
 fn add(board: &Board, line: usize, stop: &AtomicBool) -> handover::Result<()> {
-    let sums: MemoryMapper<Sums> = MemoryMapper::open(SUMS)?;
+    let sums: MemoryMapper<Sums> = MemoryMapper::open_existing(SUMS)?;
     let change = |mut sums: Sums| {
         sums.sum += 1;
         sums.each[line] += 1;
@@ -381,7 +381,7 @@ impl Worker<'_> {
         while self.goes_on() {
             let mut writer = match self.cell.writer_timeout(Duration::from_millis(20)) {
                 Ok(writer) => writer,
-                // The other writer has it, and is perhaps stopped.
+                // The other writer has it, and may be stopped.
                 Err(e) if e.kind() == ErrorKind::TimedOut => {
                     self.step();
                     continue;
@@ -409,7 +409,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Checks a value, and that it is no older than the last one and what was certainly published.
+    /// Checks a value, and that it is no older than the last one and than what was certainly published.
     fn check(last: &mut u64, least: u64, version: u64, bytes: &[u8]) -> Result<(), String> {
         checked(version, bytes).map_err(|e| e.message)?;
         if version < *last || version < least {
@@ -448,7 +448,7 @@ impl Worker<'_> {
         while self.goes_on() {
             let least = self.board.published().load(SeqCst);
             if let Some(snapshot) = reader.load().map_err(|e| e.to_string())? {
-                let bytes = snapshot.to_vec().map_err(|e| e.to_string())?;
+                let bytes = snapshot.copy().map_err(|e| e.to_string())?;
                 Self::check(&mut last, least, snapshot.version(), &bytes)?;
                 held.push_back(snapshot.clone());
             }
@@ -468,7 +468,7 @@ impl Worker<'_> {
             match self.cell.copy() {
                 Ok(Some(value)) => Self::check(&mut last, least, value.version, &value.bytes)?,
                 Ok(None) => {}
-                // What a copying reader is told where writers are faster.
+                // The error that a copying reader gets where writers are faster.
                 Err(e) if e.kind() == ErrorKind::Overtaken => {}
                 Err(e) => return Err(e.to_string()),
             }
@@ -483,7 +483,7 @@ impl Worker<'_> {
         while self.goes_on() {
             match self.cell.wait_newer(last, Duration::from_millis(20)) {
                 Ok(newest) => {
-                    let found = reader.read().map_err(|e| e.to_string())?;
+                    let found = reader.copy().map_err(|e| e.to_string())?;
                     let found = found.ok_or("no value after a version")?;
                     Self::check(&mut last, newest, found.version, &found.bytes)?;
                 }

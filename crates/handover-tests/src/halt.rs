@@ -1,4 +1,4 @@
-//! How an actor stands still at a named step on Windows, where a process can't stop itself: it says so by one event and
+//! How an actor halts at a named step on Windows, where a process can't stop itself: it signals one event and
 //! waits for another.
 
 use std::ffi::{CString, c_void};
@@ -12,13 +12,13 @@ unsafe extern "system" {
     fn WaitForSingleObject(event: *mut c_void, millis: u32) -> u32;
 }
 
-/// An event of the actor with that id; the first one who asks for it makes it.
+/// An event of the actor with that id; whoever asks for it first creates it.
 fn event(actor: u32, what: &str) -> OwnedHandle {
     let name = CString::new(format!("handover-actor-{actor}-{what}")).expect("no NUL");
     // SAFETY: the name ends with a NUL and outlives the call; attributes may be null.
     let handle = unsafe { CreateEventA(std::ptr::null(), 0, 0, name.as_ptr()) };
     assert!(!handle.is_null(), "an event: {}", std::io::Error::last_os_error());
-    // SAFETY: the call has just given this handle over, and it is used nowhere else.
+    // SAFETY: the call has just handed this handle over, and nothing else uses it.
     unsafe { OwnedHandle::from_raw_handle(handle) }
 }
 
@@ -33,7 +33,7 @@ fn wait(event: &OwnedHandle, limit: Option<Duration>) -> bool {
     unsafe { WaitForSingleObject(event.as_raw_handle(), millis) == 0 }
 }
 
-/// Stands still until the test says to go on.
+/// Halts until the test says to go on.
 pub(crate) fn here() {
     let own = std::process::id();
     let (halted, go) = (event(own, "halted"), event(own, "go"));
@@ -41,7 +41,7 @@ pub(crate) fn here() {
     assert!(wait(&go, None));
 }
 
-/// What the test has of it.
+/// The test's side of it.
 #[derive(Debug)]
 pub(crate) struct Halts {
     halted: OwnedHandle,
@@ -53,7 +53,7 @@ impl Halts {
         Self { halted: event(actor, "halted"), go: event(actor, "go") }
     }
 
-    /// Whether it stands still within that time.
+    /// Whether it halts within that time.
     pub(crate) fn expect(&self, limit: Duration) -> bool {
         wait(&self.halted, Some(limit))
     }

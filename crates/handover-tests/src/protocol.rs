@@ -28,7 +28,7 @@ impl How {
 pub struct Open {
     /// How.
     pub how: How,
-    /// The name as the library gets it.
+    /// The name as passed to the library.
     pub name: String,
     /// Bytes.
     pub capacity: u64,
@@ -49,7 +49,7 @@ pub struct Open {
 }
 
 impl Open {
-    /// By name, in the way given.
+    /// By name, in the given way.
     pub fn new(how: How, name: &str, capacity: u64) -> Self {
         Self { how, name: name.to_owned(), capacity, ..Self::default() }
     }
@@ -120,7 +120,7 @@ pub enum Command {
         /// Of the global scope.
         global: bool,
     },
-    /// The names that live: [`Reply::Names`].
+    /// The living names: [`Reply::Names`].
     List {
         /// Of the global scope.
         global: bool,
@@ -143,16 +143,16 @@ pub enum Command {
         /// To what.
         value: Option<String>,
     },
-    /// Becomes another user, for good.
+    /// Becomes another user, irreversibly.
     Become {
         /// The user.
         uid: u32,
         /// The group; there are no others.
         gid: u32,
     },
-    /// Sets the mask of the permissions that new files don't get.
+    /// Sets the mask: the permissions that new files don't get.
     Umask(u32),
-    /// Gets a mount namespace of its own.
+    /// Gets a separate mount namespace.
     PrivateMounts,
     /// Mounts an empty tmpfs.
     MountTmpfs {
@@ -172,7 +172,7 @@ pub enum Command {
     },
     /// Becomes a fresh actor with the same pipes and process id.
     Exec,
-    /// Has threads open and close one name, and checks that those who hold it at a time agree about it.
+    /// Lets threads open and close one name, and checks that those that hold it at one time agree about it.
     Threads {
         /// How many.
         threads: u32,
@@ -183,7 +183,7 @@ pub enum Command {
     },
     /// Takes part in a race: see `race`.
     Race {
-        /// The file that all take notes in.
+        /// The file in which all take notes.
         notes: PathBuf,
         /// Which participant this is.
         slot: usize,
@@ -209,7 +209,7 @@ pub enum Reply {
     Names(Vec<String>),
     /// There is none.
     Nothing,
-    /// What can be told of a cell.
+    /// What can be known of a cell without its value.
     Cell(crate::cell::CellState),
     /// Sums of several participants.
     Sums(crate::cell::Sums),
@@ -222,13 +222,13 @@ pub enum Reply {
 pub struct Map {
     /// What the actor calls it.
     pub id: u32,
-    /// Its capacity as the library says it.
+    /// Its capacity as the library reports it.
     pub capacity: u64,
     /// Whether this handle created it.
     pub created: bool,
 }
 
-/// An error as the library gave it.
+/// An error as the library returned it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The name of the `ErrorKind`.

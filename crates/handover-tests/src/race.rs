@@ -1,17 +1,18 @@
-//! A race of processes for names, with kills at random moments, and a judge who says whether all went well.
+//! A race of processes for names, with kills at random moments, and a judge that decides whether all went
+//! well.
 //!
-//! Eight participants each run one worker process after the other; most workers are killed at a random moment. A worker opens and closes names and takes notes in memory that all share. Every note has
-//! the time of a clock that all share: a counter, each of whose values is given out once. So the notes tell,
-//! without any doubt, that
+//! Eight participants each run one worker process after another; most workers are killed at a random moment.
+//! A worker opens and closes names and takes notes in shared memory. Every note has the time of a shared
+//! clock: a counter that hands out each value once. So the notes prove that
 //!
 //! - a worker certainly held a map from the note after its call returned to its last note before it closed;
-//! - it possibly held one from the note before its call to the note after it closed, or to the moment when its
-//!   death was known.
+//! - it possibly held one from the note before its call to the note after it closed, or until its death was
+//!   known.
 //!
-//! Workers of one map agree on its token: the first word, set once from zero. The judge then knows that two
-//! maps lived under one name if two tokens were certainly held at a time, or if a map was created (or not
-//! found) while another was certainly held all the time; and that a name outlived its holders if it was found
-//! when nobody possibly held it. No verdict depends on how fast anything was.
+//! Workers of one map agree on its token: the first word, set once from zero. Two maps lived under one name
+//! if two tokens were certainly held at one time, or if a map was created (or not found) while another was
+//! certainly held all the time. A name outlived its holders if it was found when nobody possibly held it. No
+//! verdict depends on how fast anything was.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -21,8 +22,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use handover::{ErrorKind, MemoryMappedFile};
+use handover::ErrorKind;
+use handover::map::{MemoryMappedFile, ViewAccessor};
 
+#[cfg(windows)]
+use crate::Start;
 use crate::{How, found_capacity};
 
 /// How many take part.
@@ -31,7 +35,7 @@ pub const SLOTS: usize = 8;
 const NAMES: [&str; 2] = ["race", "race 2"];
 /// Small, larger than a page, and odd.
 const CAPACITIES: [u64; 3] = [64, 4096, 9001];
-/// Workers that one participant can have had; the last one is not killed.
+/// The most workers that one participant can have; the last one is not killed.
 const LIVES: usize = 1 << 14;
 
 const NEXT_ROUND: usize = 0;
@@ -51,6 +55,8 @@ pub struct Notes {
     base: *const AtomicU64,
     words: usize,
     rounds: usize,
+    /// Keeps the memory. Were it leaked, Windows would not let the test remove the file.
+    _view: ViewAccessor,
 }
 
 /// A round's notes; 0 is "not yet".
@@ -65,7 +71,7 @@ struct Event {
     returned: u64,
     result: Outcome,
     token: u64,
-    /// The last time that it certainly held the map.
+    /// The last moment at which it certainly held the map.
     held: u64,
     /// When it had closed the map.
     closed: u64,
@@ -85,16 +91,16 @@ impl Outcome {
     const ALL: [Self; 5] = [Self::Unknown, Self::Created, Self::Joined, Self::NotFound, Self::AlreadyExists];
 }
 
-/// What a race came to.
+/// The result of a race.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     /// Calls that created a map.
     pub created: usize,
-    /// Calls that opened one that was there.
+    /// Calls that opened an existing map.
     pub joined: usize,
     /// Calls that found none.
     pub not_found: usize,
-    /// Calls that were to create one and found it there.
+    /// Calls that should create a map and found one.
     pub exists: usize,
     /// Workers that were killed.
     pub killed: usize,
@@ -103,7 +109,8 @@ pub struct Tally {
 }
 
 impl Notes {
-    /// Makes the file for a race of so many rounds; a round is one call, and one close if it gave a map.
+    /// Makes the file for a race of this many rounds. A round is one call, and one close if the call returned
+    /// a map.
     pub fn create(path: &Path, rounds: usize) -> io::Result<Self> {
         let file = File::options().read(true).write(true).create_new(true).open(path)?;
         file.set_len(((EVENTS + rounds * EVENT_WORDS) * 8) as u64)?;
@@ -122,10 +129,10 @@ impl Notes {
     fn map(path: &Path, rounds: usize) -> io::Result<Self> {
         let file = File::options().read(true).write(true).open(path)?;
         let map = MemoryMappedFile::from_file(file, 0)?;
-        // Never dropped, so that the memory stays where it is.
-        let view = Box::leak(Box::new(map.create_view_accessor(0, 0)?));
+        let view = map.create_view_accessor(0, 0)?;
         let words = EVENTS + rounds * EVENT_WORDS;
-        Ok(Self { path: path.to_owned(), base: view.as_ptr().cast_const().cast(), words, rounds })
+        let base = view.as_ptr().cast_const().cast();
+        Ok(Self { path: path.to_owned(), base, words, rounds, _view: view })
     }
 
     /// The file.
@@ -135,8 +142,8 @@ impl Notes {
 
     fn word(&self, at: usize) -> &AtomicU64 {
         assert!(at < self.words);
-        // SAFETY: within the mapping, which is never unmapped, and aligned as the mapping is; all accesses are
-        // atomic.
+        // SAFETY: within the mapping, which stays as long as this, and aligned as the mapping is; all
+        // accesses are atomic.
         unsafe { &*self.base.wrapping_add(at) }
     }
 
@@ -182,7 +189,7 @@ impl EventNotes<'_> {
         self.notes.word(self.at + field).load(SeqCst)
     }
 
-    /// The current time, into a field.
+    /// Writes the current time into a field.
     fn tick(&self, field: usize) {
         self.set(field, self.notes.tick());
     }
@@ -216,7 +223,7 @@ impl EventNotes<'_> {
     const CLOSED: usize = 9;
 }
 
-/// Random numbers (`SplitMix64`), enough to choose.
+/// Random numbers (`SplitMix64`), good enough for choices.
 struct Dice(u64);
 
 impl Dice {
@@ -268,7 +275,7 @@ impl Worker {
     const LONGEST_LIFE: u64 = 12_000;
 
     fn start(notes: &Notes, slot: usize, life: usize) -> io::Result<Self> {
-        // SAFETY: this process has one thread, so the child has all that it needs.
+        // SAFETY: this process has one thread, so the child has everything it needs.
         let worker = unsafe { libc::fork() };
         if worker < 0 {
             return Err(io::Error::last_os_error());
@@ -282,7 +289,7 @@ impl Worker {
     }
 
     fn kill(&mut self) {
-        // SAFETY: a child that was not waited for, so the id is its own.
+        // SAFETY: nobody has waited for this child, so the id is its own.
         unsafe { libc::kill(self.0, libc::SIGKILL) };
     }
 
@@ -316,18 +323,18 @@ const KILLED: i32 = 1;
 
 #[cfg(windows)]
 impl Worker {
-    /// Microseconds; to start takes about half of it.
+    /// Microseconds; starting takes about half of this.
     const LONGEST_LIFE: u64 = 150_000;
 
     fn start(notes: &Notes, slot: usize, life: usize) -> io::Result<Self> {
         let mut command = std::process::Command::new(std::env::current_exe()?);
         command.arg(WORKER).arg(notes.path()).args([slot, life].map(|number| number.to_string()));
         command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
-        command.spawn().map(Self)
+        command.start().map(Self)
     }
 
     fn kill(&mut self) {
-        // Fails where it has ended.
+        // Fails if it has ended.
         let _ = self.0.kill();
     }
 
@@ -341,7 +348,7 @@ impl Worker {
     }
 }
 
-/// Does a worker's part if this process was started as one, and says whether it was.
+/// Does a worker's part if this process was started as one. Returns whether it was.
 #[cfg(windows)]
 pub fn be_worker() -> bool {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -369,7 +376,7 @@ fn work(notes: &Notes, slot: usize, life: usize) {
             return;
         }
         let event = notes.event(round);
-        // Mostly one name: the more meet there, the better.
+        // Mostly one name: the more workers meet there, the better.
         let name = usize::from(dice.roll(4) == 0);
         let how = [0, 1, 1, 2, 2][dice.roll(5) as usize];
         let capacity = CAPACITIES[dice.roll(3) as usize];
@@ -429,13 +436,13 @@ fn hold(
         return Err(format!("a map of {capacity} bytes was created with {}", map.capacity()));
     }
     let view = map.create_view_accessor(0, 0).map_err(|e| said(&e))?;
-    let token = view.atomic::<AtomicU64>(0).map_err(|e| said(&e))?;
+    let token = crate::word::<AtomicU64>(&view, 0).map_err(|e| said(&e))?;
     let token = match token.compare_exchange(0, own_token, SeqCst, SeqCst) {
         Ok(_) => own_token,
         Err(there) => there,
     };
     agreed(token);
-    // The token is set by whoever comes first, everything else by the creator alone.
+    // Whoever comes first sets the token; the creator alone sets everything else.
     let mut stream = map.create_view_stream(8, 0).map_err(|e| said(&e))?;
     let mut bytes = vec![0; map.capacity() as usize - 8];
     stream.read_exact(&mut bytes).map_err(|e| said(&e))?;
@@ -456,7 +463,7 @@ fn hold(
     Ok(())
 }
 
-/// Says what happened in a race that is over, or what went wrong in it.
+/// Returns what happened in a finished race, or what went wrong in it.
 pub fn judge(notes: &Notes) -> Result<Tally, String> {
     if let Some(complaint) = notes.complaint() {
         return Err(complaint);
@@ -484,7 +491,7 @@ pub fn judge(notes: &Notes) -> Result<Tally, String> {
             round,
             certainly: if holds && event.held > 0 { (event.returned, event.held) } else { (0, 0) },
             possibly: match event.result {
-                // There the call that is to create a map opens the one that it finds, and closes it again.
+                // There the call that should create a map opens the one that it finds, and closes it again.
                 Outcome::AlreadyExists if cfg!(windows) => (event.called, event.returned),
                 Outcome::NotFound | Outcome::AlreadyExists => (0, 0),
                 _ => (event.called, if event.closed > 0 { event.closed } else { died }),
@@ -511,9 +518,9 @@ pub fn judge(notes: &Notes) -> Result<Tally, String> {
 struct Act {
     round: usize,
     event: Event,
-    /// First and last moment at which it certainly held a map.
+    /// The first and last moment at which it certainly held a map.
     certainly: (u64, u64),
-    /// First and last moment at which it may have held one.
+    /// The first and last moment at which it may have held one.
     possibly: (u64, u64),
 }
 
@@ -522,7 +529,7 @@ impl Act {
         let event = &self.event;
         let around = || {
             others.iter().flat_map(|list| {
-                // The last one that began before this one ended, and those before it that may reach into it.
+                // The last event that began before this one ended, and earlier ones that may overlap it.
                 let after = list.partition_point(|act| act.event.called < self.end());
                 list[..after].iter().rev().take_while(|act| act.end() > event.called)
             })

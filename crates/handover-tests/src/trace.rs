@@ -1,18 +1,18 @@
 //! Stops an actor before the n-th system call of a command (`ptrace`).
 //!
-//! What a process leaves behind when it is killed depends only on the system calls that it has made. So a test
-//! that kills it before each of them has seen every state there is, without hooks in the library.
+//! What a killed process leaves behind depends only on the system calls that it has made. So a test that
+//! kills it before each of them sees every possible state, without hooks in the library.
 
 use std::io;
 use std::marker::PhantomData;
 
 use crate::{Actor, Command, Obey};
 
-/// A command that is held up before one of its system calls. Goes on when dropped.
+/// A command that is halted before one of its system calls. Goes on when dropped.
 #[derive(Debug)]
 pub struct Stopped<'a> {
     tracer: Tracer<'a>,
-    /// Whether it has the lock of a directory at this moment.
+    /// Whether it has the lock of a directory now.
     pub has_lock: bool,
     /// The number of the system call that it is about to make.
     pub call: u64,
@@ -25,7 +25,7 @@ pub enum Before {
     Call(usize),
     /// Before an attempt to lock a directory.
     Lock(usize),
-    /// Before the call that follows when a directory was locked.
+    /// Before the call that follows the locking of a directory.
     UsingLock(usize),
 }
 
@@ -42,7 +42,8 @@ enum Event {
     Other,
 }
 
-/// Sends `command` and stops the actor where `before` says. `None`: it never came there, and was carried out.
+/// Sends `command` and stops the actor where `before` says. `None`: the command never came there, and is
+/// carried out.
 pub fn send_stopped<'a>(actor: &'a mut Actor, command: &Command, before: Before) -> Option<Stopped<'a>> {
     let tracer = Tracer::attach(actor);
     tracer.actor.send(command);
@@ -141,12 +142,12 @@ impl Tracer<'_> {
         assert!(got > 0, "PTRACE_GET_SYSCALL_INFO: {}", io::Error::last_os_error());
         match info.op {
             libc::PTRACE_SYSCALL_INFO_ENTRY => {
-                // SAFETY: `op` says that this is the part that was filled.
+                // SAFETY: `op` says that this part was filled.
                 let entry = unsafe { info.u.entry };
                 Event::Entry { call: entry.nr, first: entry.args[0], second: entry.args[1] }
             }
             libc::PTRACE_SYSCALL_INFO_EXIT => {
-                // SAFETY: `op` says that this is the part that was filled.
+                // SAFETY: `op` says that this part was filled.
                 let exit = unsafe { info.u.exit };
                 Event::Exit { value: exit.sval }
             }
@@ -158,7 +159,7 @@ impl Tracer<'_> {
 impl Drop for Tracer<'_> {
     fn drop(&mut self) {
         let nothing = std::ptr::null_mut::<libc::c_void>();
-        // SAFETY: takes numbers only. Fails where the actor was killed, and then there is nothing to do.
+        // SAFETY: takes numbers only. Fails if the actor was killed; then there is nothing to do.
         unsafe { libc::ptrace(libc::PTRACE_DETACH, self.id(), nothing, nothing) };
     }
 }

@@ -1,5 +1,5 @@
-//! Values that tell by themselves whether they are whole: a counter, a pattern that follows from counter and
-//! length, and a hash at the end. No part of one can stand in another.
+//! Values that show whether they are whole: a counter, a pattern that follows from counter and length, and a
+//! hash at the end. No part of one value fits into another.
 
 /// The shortest value.
 pub const SHORTEST: usize = 24;

@@ -1,5 +1,5 @@
-//! A task sees a value's versions as they come, with one waiting thread for the whole process; giving up a wait
-//! loses nothing, and the end of the last writer ends the stream.
+//! A task sees a value's versions as they come, with one waiting thread for the whole process; giving up a
+//! wait loses nothing, and the end of the last writer ends the stream.
 
 use std::future::{Future, poll_fn};
 use std::path::Path;
@@ -10,15 +10,16 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use futures_core::Stream;
-use handover::codec::Bytes;
-use handover::{Change, Changes, ErrorKind, MapperOptions, MemoryMapper, Rights};
-use handover_tests::{OwnDir, names_in, own_dir};
+use handover::codec::{Bytes, Json};
+use handover::map::Rights;
+use handover::{Change, Changes, ErrorKind, MapperOptions, MemoryMapper};
+use handover_tests::{OwnDir, Start, names_in, own_dir};
 
 /// A test that takes longer hangs.
 const HANG: Duration = Duration::from_secs(60);
 
-/// The thread is the process's, so tests that run in one process come one after the other. To be taken after the
-/// test's directory, which they may wait for too.
+/// The thread belongs to the process, so tests that run in one process must run one after another. Take this
+/// lock after the test's directory, which tests may wait for too.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -32,7 +33,7 @@ fn run<F: Future>(test: F) -> F::Output {
     let _alone = alone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
-        // Not tokio's timeout: at the end of the time that looks once more, and finds what nobody was told of.
+        // Not tokio's timeout: when its time is up it looks once more, and finds what nobody was told of.
         tokio::select! {
             biased;
             () = tokio::time::sleep(HANG) => panic!("it hangs"),
@@ -41,7 +42,7 @@ fn run<F: Future>(test: F) -> F::Output {
     })
 }
 
-async fn next<T>(changes: &mut Changes<'_, T, handover::codec::Json>) -> Option<handover::Result<Change<T>>>
+async fn next<T>(changes: &mut Changes<T, handover::codec::Json>) -> Option<handover::Result<Change<T>>>
 where
     handover::codec::Json: handover::codec::Codec<T>,
 {
@@ -71,12 +72,12 @@ fn no_thread_is_left() {
 fn versions_come_from_another_thread_in_order_and_the_last_one_comes() {
     let directory = own_dir();
     run(async {
-        let writer = in_directory(&directory).create::<u64>("counted", 64).unwrap();
-        let reader = in_directory(&directory).open::<u64>("counted").unwrap();
+        let writer = in_directory(&directory).capacity(64).create_or_open::<u64, Json>("counted").unwrap();
+        let reader = in_directory(&directory).open_existing::<u64, Json>("counted").unwrap();
         let writing = std::thread::spawn(move || {
             for count in 1..=2000 {
                 writer.set(&count).unwrap();
-                // Sometimes the reader sleeps by then, sometimes it does not.
+                // By then the reader sometimes sleeps and sometimes does not.
                 if count % 20 == 0 {
                     std::thread::sleep(Duration::from_micros(count % 700));
                 }
@@ -93,20 +94,20 @@ fn versions_come_from_another_thread_in_order_and_the_last_one_comes() {
             assert!(change.version > last);
             last = change.version;
         }
-        writing.join().unwrap();
+        drop(writing.join().unwrap());
     });
 }
 
-/// The words that wake are one page of a file, whoever maps it: here the writer is another process.
+/// The words that wake are one page of a file, whoever maps it. Here the writer is another process.
 #[test]
 fn versions_come_from_another_process() {
     const DIRECTORY: &str = "HANDOVER_TEST_ASYNC_DIRECTORY";
-    /// So many that it hangs if each is only found when a sleep ends by itself, after 100 ms.
+    /// So many that the test hangs if each is only found when a sleep ends by itself, after 100 ms.
     const ROUNDS: u64 = 1000;
     if let Some(directory) = std::env::var_os(DIRECTORY) {
         let options = MapperOptions::new().map(names_in(directory));
-        let there = options.open::<u64>("there").unwrap();
-        let back = options.create::<u64>("back", 64).unwrap();
+        let there = options.open_existing::<u64, Json>("there").unwrap();
+        let back = options.clone().capacity(64).create_or_open::<u64, Json>("back").unwrap();
         for round in 1..=ROUNDS {
             let change = there.watch().after(round - 1).timeout(HANG).next().unwrap().unwrap();
             assert_eq!(change.version, round);
@@ -117,13 +118,13 @@ fn versions_come_from_another_process() {
     let directory = own_dir();
     run(async {
         let options = in_directory(&directory);
-        let there = options.create::<u64>("there", 64).unwrap();
-        let back = options.create::<u64>("back", 64).unwrap();
+        let there = options.clone().capacity(64).create_or_open::<u64, Json>("there").unwrap();
+        let back = options.clone().capacity(64).create_or_open::<u64, Json>("back").unwrap();
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "versions_come_from_another_process"])
             .env(DIRECTORY, directory.path())
             .stdout(std::process::Stdio::null())
-            .spawn()
+            .start()
             .unwrap();
         let mut changes = back.changes();
         for round in 1..=ROUNDS {
@@ -139,12 +140,13 @@ fn versions_come_from_another_process() {
 fn giving_up_a_wait_thousands_of_times_loses_no_version() {
     let directory = own_dir();
     run(async {
-        let writer = in_directory(&directory).create::<u64>("given up", 64).unwrap();
-        let reader = in_directory(&directory).open::<u64>("given up").unwrap();
+        let writer = in_directory(&directory).capacity(64).create_or_open::<u64, Json>("given up").unwrap();
+        let reader = in_directory(&directory).open_existing::<u64, Json>("given up").unwrap();
         let given_up = Arc::new(AtomicU64::new(0));
         let seen = given_up.clone();
         let writing = std::thread::spawn(move || {
-            // Each version once some waits were given up, so that they come in all states of one.
+            // Stores each version after some waits were given up, so that versions come in every state of a
+            // wait.
             for version in 1..=500 {
                 let start = seen.load(Ordering::Acquire);
                 let since = Instant::now();
@@ -164,7 +166,7 @@ fn giving_up_a_wait_thousands_of_times_loses_no_version() {
                 change = changes.changed() => {
                     let change = change.unwrap().unwrap();
                     assert_eq!(change.value, Some(change.version));
-                    // What was not given is counted as skipped: nothing is taken and lost.
+                    // Versions that were not returned count as skipped: nothing is taken and lost.
                     sum += 1 + change.skipped;
                     last = change.version;
                 }
@@ -176,10 +178,10 @@ fn giving_up_a_wait_thousands_of_times_loses_no_version() {
         let first_skipped = 500 - sum;
         assert!(first_skipped < 500);
         assert!(given_up.load(Ordering::Acquire) > 1000);
-        writing.join().unwrap();
+        drop(writing.join().unwrap());
         // No version is left over, and the next one still comes.
         assert!(tokio::time::timeout(Duration::from_millis(1), changes.changed()).await.is_err());
-        let writer = in_directory(&directory).open::<u64>("given up").unwrap();
+        let writer = in_directory(&directory).open_existing::<u64, Json>("given up").unwrap();
         writer.set(&501).unwrap();
         assert_eq!(changes.changed().await.unwrap().unwrap().version, 501);
     });
@@ -191,8 +193,9 @@ fn one_thread_waits_for_300_maps() {
     run(async {
         let options = in_directory(&directory);
         let name = |map: usize| format!("map {map}");
-        let mappers: Vec<Arc<MemoryMapper<usize>>> =
-            (0..300).map(|map| Arc::new(options.create(&name(map), 64).unwrap())).collect();
+        let mappers: Vec<Arc<MemoryMapper<usize>>> = (0..300)
+            .map(|map| Arc::new(options.clone().capacity(64).create_or_open(&name(map)).unwrap()))
+            .collect();
         let mut tasks: Vec<_> = mappers
             .iter()
             .map(|mapper| {
@@ -206,7 +209,7 @@ fn one_thread_waits_for_300_maps() {
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(20)).await;
-        // Not in the order in which they wait, and beyond the number that a system can watch.
+        // Not in the order in which they wait, and more than a system can watch.
         for round in [1, 2] {
             for map in (0..300).rev() {
                 mappers[map].set(&(map * round)).unwrap();
@@ -230,9 +233,9 @@ fn the_stream_ends_when_the_last_writer_has_gone() {
     let directory = own_dir();
     run(async {
         let options = in_directory(&directory);
-        let first = options.create::<u64>("written", 64).unwrap();
-        let second = options.open::<u64>("written").unwrap();
-        let reader = options.open::<u64>("written").unwrap();
+        let first = options.clone().capacity(64).create_or_open::<u64, Json>("written").unwrap();
+        let second = options.open_existing::<u64, Json>("written").unwrap();
+        let reader = options.open_existing::<u64, Json>("written").unwrap();
         first.set(&1).unwrap();
         second.set(&2).unwrap();
         let mut changes = reader.changes().while_written();
@@ -248,7 +251,7 @@ fn the_stream_ends_when_the_last_writer_has_gone() {
         assert_eq!(next(&mut changes).await.unwrap().unwrap().value, Some(3));
         assert!(next(&mut changes).await.is_none());
         assert!(next(&mut changes).await.is_none(), "it stays at its end");
-        assert!(changes.changed().await.unwrap().is_none());
+        assert!(changes.changed().await.is_none());
         writing.join().unwrap();
     });
 }
@@ -259,21 +262,21 @@ fn the_stream_ends_when_the_last_writer_was_killed() {
     const DIRECTORY: &str = "HANDOVER_TEST_ASYNC_KILLED";
     if let Some(directory) = std::env::var_os(DIRECTORY) {
         let options = MapperOptions::new().map(names_in(directory));
-        let writer = options.open::<u64>("killed").unwrap();
+        let writer = options.open_existing::<u64, Json>("killed").unwrap();
         writer.set(&1).unwrap();
         std::thread::sleep(HANG * 2);
         return;
     }
     let directory = own_dir();
     run(async {
-        let reader = in_directory(&directory).create::<u64>("killed", 64).unwrap();
+        let reader = in_directory(&directory).capacity(64).create_or_open::<u64, Json>("killed").unwrap();
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "the_stream_ends_when_the_last_writer_was_killed"])
             .env(DIRECTORY, directory.path())
             .stdout(std::process::Stdio::null())
-            .spawn()
+            .start()
             .unwrap();
-        // Without `while_written` first: it may not have written yet.
+        // First without `while_written`: the writer may not have written yet.
         assert_eq!(reader.changes().changed().await.unwrap().unwrap().value, Some(1));
         let mut changes = reader.changes().after(1).while_written();
         assert!(tokio::time::timeout(Duration::from_millis(20), changes.changed()).await.is_err());
@@ -283,7 +286,7 @@ fn the_stream_ends_when_the_last_writer_was_killed() {
             child.kill().unwrap();
             child.wait().unwrap();
         });
-        assert!(changes.changed().await.unwrap().is_none());
+        assert!(changes.changed().await.is_none());
         killing.join().unwrap();
     });
 }
@@ -294,8 +297,8 @@ fn nobody_waits_and_the_thread_goes_and_comes_back() {
     for round in 1..=2u64 {
         run(async {
             let options = in_directory(&directory);
-            let writer = options.create::<u64>("idle", 64).unwrap();
-            let reader = options.open::<u64>("idle").unwrap();
+            let writer = options.clone().capacity(64).create_or_open::<u64, Json>("idle").unwrap();
+            let reader = options.open_existing::<u64, Json>("idle").unwrap();
             let mut changes = reader.changes();
             assert!(tokio::time::timeout(Duration::from_millis(10), changes.changed()).await.is_err());
             assert_eq!(waiting_threads().unwrap_or(1), 1);
@@ -313,19 +316,22 @@ fn names_go_with_their_mappers_whoever_waited_and_others_still_wait() {
     let directory = own_dir();
     run(async {
         let options = in_directory(&directory);
-        let kept = options.create::<u64>("kept", 64).unwrap();
-        let writer = options.open::<u64>("kept").unwrap();
+        let kept = options.clone().capacity(64).create_or_open::<u64, Json>("kept").unwrap();
+        let writer = options.open_existing::<u64, Json>("kept").unwrap();
         let mut changes = kept.changes();
         for round in 1..=20 {
             for map in 0..20 {
                 let name = format!("short-lived {map}");
-                let mapper = options.create::<u64>(&name, 64).unwrap();
+                let mapper = options.clone().capacity(64).create_or_open::<u64, Json>(&name).unwrap();
                 let mut given_up = mapper.changes();
                 assert!(tokio::time::timeout(Duration::ZERO, given_up.changed()).await.is_err());
                 tokio::task::yield_now().await;
                 drop(given_up);
                 drop(mapper);
-                assert_eq!(options.open::<u64>(&name).unwrap_err().kind(), ErrorKind::NotFound);
+                assert_eq!(
+                    options.open_existing::<u64, Json>(&name).unwrap_err().kind(),
+                    ErrorKind::NotFound
+                );
             }
             assert!(tokio::time::timeout(Duration::ZERO, changes.changed()).await.is_err());
             writer.set(&round).unwrap();
@@ -339,10 +345,10 @@ fn a_read_only_map_is_waited_on() {
     let directory = own_dir();
     run(async {
         let options = in_directory(&directory);
-        let writer = options.create::<u64>("looked at", 64).unwrap();
+        let writer = options.clone().capacity(64).create_or_open::<u64, Json>("looked at").unwrap();
         let only = MapperOptions::new().map(names_in(&directory).rights(Rights::READ));
-        let reader = only.open::<u64>("looked at").unwrap();
-        assert!(!reader.cell().unwrap().can_write());
+        let reader = only.open_existing::<u64, Json>("looked at").unwrap();
+        assert!(!reader.cell().can_write());
         let mut changes = reader.changes();
         for round in 1..=20 {
             assert!(tokio::time::timeout(Duration::ZERO, changes.changed()).await.is_err());
@@ -357,13 +363,13 @@ fn versions_without_a_pause_leave_other_tasks_their_turn() {
     let directory = own_dir();
     run(async {
         let options = in_directory(&directory);
-        let writer = options.create::<u64>("busy", 64).unwrap();
-        let reader = options.open::<u64>("busy").unwrap();
+        let writer = options.clone().capacity(64).create_or_open::<u64, Json>("busy").unwrap();
+        let reader = options.open_existing::<u64, Json>("busy").unwrap();
         let done = Arc::new(AtomicBool::new(false));
         let other = done.clone();
         let turn = tokio::spawn(async move { other.store(true, Ordering::Release) });
         let mut changes = reader.changes();
-        // There is a version each time that it looks.
+        // A version is there each time it looks.
         for round in 1..=1000 {
             writer.set(&round).unwrap();
             assert_eq!(changes.changed().await.unwrap().unwrap().value, Some(round));
@@ -378,27 +384,16 @@ fn a_version_that_can_t_be_read_is_an_error_and_the_next_one_comes() {
     let directory = own_dir();
     run(async {
         let options = in_directory(&directory);
-        let text = options.create::<String>("mixed", 64).unwrap();
-        let bytes = options.open_as::<Vec<u8>, Bytes>("mixed").unwrap();
-        let reader = options.open::<String>("mixed").unwrap();
+        let text = options.clone().capacity(64).create_or_open::<String, Json>("mixed").unwrap();
+        let bytes = options.open_existing::<Vec<u8>, Bytes>("mixed").unwrap();
+        let reader = options.open_existing::<String, Json>("mixed").unwrap();
         let mut changes = reader.changes();
         bytes.set(&vec![1]).unwrap();
-        assert_eq!(changes.changed().await.unwrap_err().kind(), ErrorKind::CodecMismatch);
+        assert_eq!(changes.changed().await.unwrap().unwrap_err().kind(), ErrorKind::CodecMismatch);
         text.set(&"readable".to_owned()).unwrap();
         assert_eq!(changes.changed().await.unwrap().unwrap().value.as_deref(), Some("readable"));
         text.clear().unwrap();
         assert_eq!(changes.changed().await.unwrap().unwrap().value, None);
-    });
-}
-
-#[test]
-fn the_plain_layout_says_that_it_has_no_versions() {
-    let directory = own_dir();
-    run(async {
-        let plain = in_directory(&directory).plain().create::<u64>("plain", 64).unwrap();
-        let mut changes = plain.changes();
-        assert_eq!(next(&mut changes).await.unwrap().unwrap_err().kind(), ErrorKind::Unsupported);
-        assert!(next(&mut changes).await.is_none());
     });
 }
 
@@ -423,12 +418,12 @@ fn the_last_waker_is_woken_and_one_that_panics_harms_nobody() {
     let directory = own_dir();
     let _alone = alone();
     let options = in_directory(&directory);
-    let writer = options.create::<u64>("wakers", 64).unwrap();
-    let readers = [(); 3].map(|()| options.open::<u64>("wakers").unwrap());
+    let writer = options.clone().capacity(64).create_or_open::<u64, Json>("wakers").unwrap();
+    let readers = [(); 3].map(|()| options.open_existing::<u64, Json>("wakers").unwrap());
     let counted = [(); 2].map(|()| Arc::new(Counted(AtomicU64::new(0))));
     let [old, new] = counted.each_ref().map(|counted| Waker::from(counted.clone()));
     let panics = Waker::from(Arc::new(Panics));
-    let mut changes = readers.each_ref().map(|reader| reader.changes());
+    let mut changes = readers.each_ref().map(MemoryMapper::changes);
     for (nth, wakers) in [vec![&panics], vec![&old, &new], vec![&panics]].into_iter().enumerate() {
         for waker in wakers {
             assert!(changes[nth].poll_changed(&mut Context::from_waker(waker)).is_pending());
@@ -454,10 +449,10 @@ fn a_forked_child_waits_with_a_thread_of_its_own() {
     let directory = own_dir();
     let _alone = alone();
     let options = in_directory(&directory);
-    let writer = options.create::<u64>("forked", 64).unwrap();
-    let reader = options.open::<u64>("forked").unwrap();
+    let writer = options.clone().capacity(64).create_or_open::<u64, Json>("forked").unwrap();
+    let reader = options.open_existing::<u64, Json>("forked").unwrap();
     let mut changes = reader.changes();
-    let wait = |changes: &mut Changes<'_, u64, _>| {
+    let wait = |changes: &mut Changes<u64, _>| {
         let counted = Arc::new(Counted(AtomicU64::new(0)));
         let waker = Waker::from(counted.clone());
         let context = &mut Context::from_waker(&waker);
@@ -475,19 +470,19 @@ fn a_forked_child_waits_with_a_thread_of_its_own() {
         assert!(changes.poll_changed(context).is_pending());
     };
     wait(&mut changes);
-    // SAFETY: the child uses no lock that another thread of this process may hold: the tests that start some
-    // are not running, and the allocator's are made ready for a child by the system's library.
+    // SAFETY: the child uses no lock that another thread of this process may hold: the tests that start
+    // threads are not running, and the system's library makes the allocator's locks ready for a child.
     let child = unsafe { libc::fork() };
     if child == 0 {
         // SAFETY: sets a timer of this process, which ends it when it hangs.
         unsafe { libc::alarm(HANG.as_secs() as u32) };
         let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             wait(&mut changes);
-            let other = options.open::<u64>("forked").unwrap();
-            wait(&mut other.changes().after(other.version().unwrap()));
+            let other = options.open_existing::<u64, Json>("forked").unwrap();
+            wait(&mut other.changes().after(other.version()));
             drop(changes);
         }));
-        // SAFETY: ends the child at once, without what the parent has to clear up.
+        // SAFETY: ends the child at once, without the parent's cleanup.
         unsafe { libc::_exit(i32::from(passed.is_err())) };
     }
     let mut status = 0;

@@ -1,8 +1,9 @@
-//! A value that is built where readers find it is whole, in whatever pieces it comes.
+//! A value built where readers find it is whole, in whatever pieces it comes.
 
 use std::io::Write;
 
-use handover::{Cell, CellOptions, MemoryMappedFile};
+use handover::cell::{Cell, CellOptions};
+use handover::map::MemoryMappedFile;
 
 fn pattern(length: usize) -> Vec<u8> {
     (0..length as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
@@ -11,7 +12,7 @@ fn pattern(length: usize) -> Vec<u8> {
 fn cell(capacity: u64) -> Cell {
     // 64 slots with room for the value and its type's name.
     let map = MemoryMappedFile::anonymous(64 * (capacity + 8192)).unwrap();
-    CellOptions::new().create(map).unwrap()
+    CellOptions::new().make_in(map).unwrap()
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! 62 snapshots can be held at a time over all processes. One more is an error, while reading by copy goes on;
-//! when any is dropped, or its process dies, there is room for another in whatever process.
+//! All processes together can hold 62 snapshots at a time. One more is an error, while reading by copy goes
+//! on. When any is dropped, or its process dies, any process can take another.
 
 use handover_tests::Stage;
 use handover_tests::cell::{CellCommand, OpenCell, UseCells};
@@ -36,7 +36,7 @@ fn the_63rd_snapshot_is_refused_until_another_is_dropped() {
         assert_eq!(holders[*who].on_cell(CellCommand::CheckHeld(*held)), Some(*version));
     }
 
-    // What one lets go of, any other can have: here each time the next process.
+    // What one process releases, any other can have: here each time the next process.
     for turn in 0..40 {
         let (who, snapshot, _) = held.remove(0);
         holders[who].on_cell(CellCommand::DropHeld(snapshot));
@@ -44,7 +44,7 @@ fn the_63rd_snapshot_is_refused_until_another_is_dropped() {
         held.push((next, holders[next].hold(cells[next]), newest));
         holders[who].cell_refused(CellCommand::Hold(cells[who]), "TooManyReaders");
     }
-    // What the dead held, too.
+    // The same for what the dead held.
     holders.remove(0).kill();
     let mut killed = 0;
     for (who, _, _) in held {

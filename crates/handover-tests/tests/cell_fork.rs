@@ -1,5 +1,5 @@
-//! A forked child has none of its parent's locks: not the writers' lock, not the entries of its readers. What it
-//! has of the parent's leases and snapshots says so when it is used; a reader reads on with an entry of its own.
+//! A forked child has none of its parent's locks: not the writers' lock, not the entries of its readers. The
+//! parent's leases and snapshots report this when the child uses them; a reader reads on with a new entry.
 
 #![cfg(target_os = "linux")]
 
@@ -25,7 +25,7 @@ fn a_child_keeps_no_lock_of_its_dead_parent() {
         let mut child = parent.fork(&stage);
         assert!(!other.lock(others), "the parent's lease ended with the fork");
         if closed {
-            // The child lets go of what it thinks it has; nothing of the parent's ends.
+            // The child releases what it thinks it has; nothing of the parent's ends.
             child.on_cell(CellCommand::Close(cell));
             assert!(!other.lock(others), "the child ended the parent's lease");
             assert_eq!(other.info(others).readers, 1);
@@ -60,12 +60,12 @@ fn leases_and_snapshots_are_refused_in_the_child() {
         let message = child.cell_refused(command, "Forked");
         assert!(message.contains("cell"), "{shown}: {message}");
     }
-    // Letting go of the parent's snapshot leaves the parent's pin.
+    // Dropping the parent's snapshot leaves the parent's pin.
     child.on_cell(CellCommand::DropHeld(held));
     parent.publish(cell, 3000, 500);
     assert_eq!(parent.on_cell(CellCommand::CheckHeld(held)), Some(1));
 
-    // The child becomes a writer of its own when the parent is none any more.
+    // The child becomes a writer itself once the parent no longer is.
     assert!(!child.lock(cell));
     parent.on_cell(CellCommand::Unlock(cell));
     assert!(child.lock(cell));

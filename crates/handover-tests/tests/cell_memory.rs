@@ -1,4 +1,4 @@
-//! A cell takes memory as values need it, gives it back when small ones follow, and where there is no more, a
+//! A cell takes memory as values need it and gives it back when small ones follow. When memory runs out, a
 //! publication is an error and the old version stays.
 
 #[cfg(target_os = "linux")]
@@ -15,7 +15,7 @@ fn stage() -> Stage {
     Stage::new(env!("CARGO_BIN_EXE_actor"))
 }
 
-/// An actor whose names lie on a file system of so many bytes, and where that is.
+/// An actor whose names lie on a file system of this many bytes, and the path of that file system.
 #[cfg(target_os = "linux")]
 fn with_memory(stage: &Stage, size: u64) -> (Actor, PathBuf) {
     let small = stage.path().join("small");
@@ -51,9 +51,9 @@ fn where_memory_runs_out_the_old_version_stays() {
                 assert_eq!(actor.on_cell(read), Some(version));
             }
         }
-        // What fits is stored all the same, again and again.
+        // What fits is still stored, again and again.
         let version = actor.publish(cell, 200_000, 100);
-        // Others fill what is left, to the last page.
+        // Other values fill the rest, to the last page.
         let mut size = 1 << 20;
         while size >= 4096 {
             let path = small.join(format!("filler {size}"));
@@ -66,7 +66,7 @@ fn where_memory_runs_out_the_old_version_stays() {
         }
         assert_eq!(actor.publish(cell, 100, 10), version + 10);
         assert_eq!(actor.on_cell(CellCommand::Load(cell)), Some(version + 10));
-        // There is room for what the small values gave back.
+        // What the small values gave back can be used again.
         assert_eq!(actor.publish(cell, 100, 1), version + 11);
         assert_eq!(actor.publish(cell, 150_000, 1), version + 12);
     }
@@ -83,12 +83,12 @@ fn small_values_give_back_what_large_ones_took() {
     let mut before = 0;
     for length in [100_u64, 4 << 20, 1000, 4 << 20, 70_000, 2 << 20, 5000, 24] {
         writer.publish(cell, length as usize, 4);
-        // The reader has the one that was before still pinned.
+        // The reader still has the previous version pinned.
         expect_memory_beside(&mut writer, cell, &file, length, before);
         before = length;
         reader.on_cell(CellCommand::Load(reading));
     }
-    // Snapshots of large values keep theirs, and no more.
+    // Snapshots of large values keep their memory, and no more.
     let mut held = Vec::new();
     for _ in 0..3 {
         writer.publish(cell, 1 << 20, 1);
@@ -106,7 +106,7 @@ fn small_values_give_back_what_large_ones_took() {
     expect_memory_beside(&mut writer, cell, &file, 100, 100);
 }
 
-/// Many small ones, none of which is more than a slot may keep: it is their sum that is too much. Under a lease that goes
+/// Many small values, none larger than a slot may keep; only their sum is too much. Under a lease that goes
 /// on, and at its end.
 #[test]
 fn what_readers_held_comes_back_after_64_versions_or_with_the_lease() {
@@ -129,7 +129,7 @@ fn what_readers_held_comes_back_after_64_versions_or_with_the_lease() {
         if versions == 1 {
             actor.on_cell(CellCommand::Unlock(cell));
         }
-        // The handle's own reader has the last one still pinned.
+        // The handle's own reader still has the last version pinned.
         expect_memory_beside(&mut actor, cell, &file, 100, 100);
     }
 }
@@ -151,7 +151,7 @@ fn what_a_dead_reader_held_comes_back_wherever_it_lies() {
             let theirs = reader.open_cell(&OpenCell::existing("cell"));
             readers.push((theirs, reader.hold(theirs), reader));
         }
-        // The others let go in good order, so that the writer finds slots without asking who is dead.
+        // The others end in good order, so that the writer finds slots without asking who is dead.
         readers.remove(large_at).2.kill();
         for (theirs, held, mut reader) in readers {
             reader.on_cell(CellCommand::DropHeld(held));
@@ -162,8 +162,8 @@ fn what_a_dead_reader_held_comes_back_wherever_it_lies() {
     }
 }
 
-/// To touch memory that was given back takes it again. A reader without a pin that is overtaken does that, but
-/// not for long, and it comes back too.
+/// Touching memory that was given back takes it again. An overtaken reader without a pin does that, but not
+/// for long, and that memory comes back too.
 #[test]
 #[cfg(any(target_os = "linux", windows))] // Elsewhere no actor stops at a step.
 fn what_an_overtaken_reader_touches_comes_back() {
@@ -177,12 +177,12 @@ fn what_an_overtaken_reader_touches_comes_back() {
     reader.arm(&[(Step::ReaderCopies, 0, End::Stop)]);
     reader.start_cell(CellCommand::Copy(reading));
     reader.expect_stopped();
-    // The slot's memory is gone, and its header says still that it has a large value.
+    // The slot's memory is gone, and its header still claims a large value.
     writer.publish(cell, 100, 1);
     expect_memory(&mut writer, cell, &file, 100);
     reader.go_on();
     assert_eq!(reader.finish_cell(), Some(2));
-    // Two chunks of a copy at the most.
+    // At most two chunks of a copy.
     expect_memory(&mut writer, cell, &file, 16 << 10);
     writer.publish(cell, 100, 16_384);
     expect_memory(&mut writer, cell, &file, 100);

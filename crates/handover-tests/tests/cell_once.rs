@@ -1,5 +1,5 @@
-//! What happens under the writers' lock happens once and is not lost: of many who take, one gets each value; and
-//! additions by `update` and `compare_and_set` all count, also those of processes that are killed.
+//! What happens under the writers' lock happens once and is not lost. Of many takers, exactly one gets each
+//! value. Additions by `update` and `compare_and_set` all count, even those of processes that are killed.
 //!
 //! `HANDOVER_ONCE_ROUNDS` sets how many values are taken (300), and how many adders are killed.
 
@@ -31,7 +31,7 @@ fn of_eight_who_take_each_value_one_gets_it() {
         taker.on_cell(CellCommand::StopAll);
     }
     board.expect_no_complaint();
-    // Each value is one version, and that it was taken is the next.
+    // Each value is one version, and its taking is the next.
     assert_eq!(feeder.info(cell).version, 2 * rounds);
     for version in 1..=2 * rounds {
         assert_eq!(board.mark(version).load(SeqCst), version % 2, "version {version}");
@@ -69,7 +69,7 @@ fn no_addition_is_lost() {
     assert_eq!(sums.sum, sums.each.iter().sum::<u64>());
 }
 
-/// A killed adder may have added and not counted it: once for each death.
+/// A killed adder may have added without counting it: once for each death.
 #[test]
 fn no_addition_is_lost_when_adders_are_killed() {
     let rounds = number_from("HANDOVER_ONCE_ROUNDS", 300);

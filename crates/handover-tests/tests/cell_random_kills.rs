@@ -1,6 +1,6 @@
-//! Two writers and five readers of all kinds, each killed, or stopped and continued, at random moments, without
-//! end: nobody ever sees a torn value or goes back, nobody alive stalls, and at the end all entries and slots
-//! come back.
+//! Two writers and five readers of all kinds, each killed, or stopped and continued, at random moments, again
+//! and again. Nobody ever sees a torn value or goes back, nobody alive stalls, and at the end all entries and
+//! slots come back.
 //!
 //! `HANDOVER_KILL_ROUNDS` sets how many kills and stops (300).
 
@@ -18,7 +18,7 @@ fn works() -> Vec<Work> {
     vec![publish(1), publish(50), Work::Load, Work::Load, Work::Hold, Work::Copy, Work::Wait]
 }
 
-/// A new process that does one of the works. Those who copy can't write.
+/// A new process that does one of the works. Processes that copy can't write.
 fn start(stage: &Stage, board: &Board, works: &[Work], at: usize) -> Actor {
     let mut actor = stage.actor();
     let read_only = works[at] == Work::Copy;
@@ -53,7 +53,7 @@ fn whoever_dies_at_whatever_moment_the_others_go_on() {
             actors[at].stop();
             pause(&mut random, 600);
             if random.below(20) == 0 {
-                // While it stands, whatever it has, the readers go on.
+                // While it is stopped, whatever it holds, the readers go on.
                 let readers = (2..works.len()).filter(|reader| *reader != at).map(|reader| reader + 1);
                 board.expect_progress(readers, 2);
             }
@@ -79,8 +79,8 @@ fn whoever_dies_at_whatever_moment_the_others_go_on() {
     for actor in actors {
         actor.kill();
     }
-    // Every 16,384 versions the writer looks for memory that nobody counts: what a reader without a pin touched when
-    // it was overtaken.
+    // Every 16,384 versions the writer looks for uncounted memory, which an overtaken reader without a pin
+    // touched.
     watcher.publish(cell, 100, 16_384);
     assert_eq!(watcher.on_cell(CellCommand::Load(cell)), Some(watcher.info(cell).version));
     expect_memory(&mut watcher, cell, &file, 100);

@@ -1,4 +1,5 @@
-//! Who can't write to the map can do all reading but pin, and is told so where he wants more.
+//! A process that can't write to the map can read in every way except pinning, and gets a clear error where
+//! it wants more.
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ fn reads_and_does_not_write(writer: &mut Actor, cell: u32, reader: &mut Actor, r
         CellCommand::Hold(reading),
     ] {
         let shown = format!("{command:?}");
-        let message = reader.cell_refused(command, "Unsupported");
+        let message = reader.cell_refused(command, "AccessDenied");
         assert!(message.contains("reading only"), "{shown}: {message}");
     }
     let gone = CellCommand::Wait { cell: reading, than: 1, limit: Duration::ZERO, while_written: false };

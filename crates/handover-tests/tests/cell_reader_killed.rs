@@ -1,6 +1,5 @@
-//! A reader that is killed or stopped at any step, with or without a snapshot: writers never wait for it; the
-//! entry and the slot of a dead one come back; what a stopped one has pinned is left alone for as long as it
-//! takes.
+//! A reader is killed or stopped at any step, with or without a snapshot. Writers never wait for it; a dead
+//! reader's entry and slot come back; what a stopped reader has pinned is left alone as long as it takes.
 
 use handover_tests::Stage;
 use handover_tests::cell::{CellCommand, End, OpenCell, Step, UseCells, expect_memory};
@@ -40,7 +39,7 @@ fn the_entries_and_slots_of_hundreds_of_dead_readers_come_back() {
                 victim.kill();
             }
         }
-        // Asking who is dead costs system calls, and is done only now and then.
+        // Asking who is dead costs system calls, so it happens only now and then.
         writer.publish(cell, 100, 64);
         expect_memory(&mut writer, cell, &file, 100);
         assert_eq!(writer.info(cell).readers, 0);
@@ -96,7 +95,7 @@ fn what_a_stopped_reader_has_pinned_is_left_alone() {
         reader.expect_stopped();
         stopped.push((step, reader));
     }
-    // One that holds a snapshot and is stopped.
+    // A stopped reader that holds a snapshot.
     let mut holder = stage.actor();
     let theirs = holder.open_cell(&OpenCell::existing("cell"));
     let held = holder.hold(theirs);
@@ -106,7 +105,7 @@ fn what_a_stopped_reader_has_pinned_is_left_alone() {
     let mut version = 1;
     for length in [100, 9000, 20_000, 9000] {
         version = writer.publish(cell, length, 1000);
-        // Under another's lease too.
+        // Also under another process's lease.
         version = version.max(other.publish(others, length, 500));
     }
     assert_eq!(version, 6001);
@@ -114,8 +113,8 @@ fn what_a_stopped_reader_has_pinned_is_left_alone() {
     for (step, mut reader) in stopped {
         reader.go_on();
         let found = reader.finish_cell();
-        // The slot still has version 1, since some pin it; that is the version that all of them had found. The
-        // actor checks that it is whole.
+        // The slot still has version 1, because some readers pin it; that is the version that all of them
+        // found. The actor checks that it is whole.
         assert_eq!(found, Some(1), "{step:?}");
     }
     holder.go_on();
@@ -123,7 +122,8 @@ fn what_a_stopped_reader_has_pinned_is_left_alone() {
     assert_eq!(holder.on_cell(CellCommand::Load(theirs)), Some(version));
 }
 
-/// The window in which mmap-sync tears: the reader knows the version and marks it only when it is written over.
+/// The window in which mmap-sync tears: the reader knows the version and marks it only when it is being
+/// overwritten.
 #[test]
 #[cfg(any(target_os = "linux", windows))] // Elsewhere no actor stops at a step.
 fn a_mark_that_comes_too_late_is_noticed() {
@@ -152,7 +152,7 @@ fn a_mark_that_comes_too_late_is_noticed() {
     }
 }
 
-/// The writer has looked at the marks and found none; then the reader marks the slot, and the mark holds.
+/// The writer has looked at the marks and found none. Then the reader marks the slot, and the mark holds.
 #[test]
 #[cfg(any(target_os = "linux", windows))] // Elsewhere no actor stops at a step.
 fn a_mark_that_comes_between_look_and_take_is_found_by_the_second_look() {

@@ -1,5 +1,5 @@
-//! The bytes of a secret that was replaced, and of any value that was taken or cleared, are gone from the map's
-//! file as soon as nobody has them pinned, however the readers and writers go.
+//! The bytes of a replaced secret, and of any value that was taken or cleared, are gone from the map's file
+//! as soon as nobody has them pinned, however the readers and writers end.
 
 // Elsewhere no actor stops at a step.
 #![cfg(any(target_os = "linux", windows))]
@@ -45,7 +45,7 @@ fn has(file: &Path, version: u64) -> bool {
     [8, 1000, LENGTH / 2 + 8, LENGTH - 24].iter().any(|at| file_contains(file, &bytes[*at..at + 16]))
 }
 
-/// How a value ends: a secret by being replaced, any value by being cleared or taken.
+/// How a value ends: a secret is replaced, any value is cleared or taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gone {
     Replaced,
@@ -84,7 +84,7 @@ fn a_value_that_nobody_reads_is_gone_at_once() {
     }
 }
 
-/// The reader's own last snapshot goes when it loads the next version; a held one when it is dropped.
+/// The reader's own last snapshot goes when the reader loads the next version; a held one when it is dropped.
 #[test]
 fn a_value_that_is_read_is_gone_when_its_reader_lets_go() {
     for gone in Gone::ALL {
@@ -111,7 +111,7 @@ fn a_value_that_is_read_is_gone_when_its_reader_lets_go() {
     }
 }
 
-/// While another has the lease the reader can't wipe; then the lease's end does.
+/// While another process has the lease the reader can't wipe; then the end of the lease does.
 #[test]
 fn a_value_whose_reader_lets_go_under_a_lease_is_gone_when_the_lease_ends() {
     for gone in Gone::ALL {
@@ -151,8 +151,8 @@ fn a_value_that_a_dead_reader_had_is_gone_with_the_next_publication() {
     }
 }
 
-/// Wherever the one who replaces or takes it is killed: when the next writer has published, the value is gone.
-/// Nobody else can have taken it if the death came after the publication.
+/// Wherever the process that replaces or takes the value is killed, the value is gone once the next writer
+/// has published. Nobody else can have taken it if the death came after the publication.
 #[test]
 fn a_value_whose_writer_died_is_gone_with_the_next_publication() {
     for gone in Gone::ALL {
@@ -202,7 +202,8 @@ fn a_value_that_was_pinned_at_the_last_moment_is_gone_when_its_reader_lets_go() 
     assert!(!scene.has(version));
 }
 
-/// Its reader lets go under a lease, so that it can't wipe it, and the next value to be written finds the slot free.
+/// The reader unpins under a lease, so that it can't wipe the value, and the next value to be written finds
+/// the slot free.
 #[test]
 fn a_shorter_value_in_the_same_slot_leaves_nothing_of_one_that_was_to_be_wiped() {
     for gone in Gone::ALL {
@@ -212,7 +213,7 @@ fn a_shorter_value_in_the_same_slot_leaves_nothing_of_one_that_was_to_be_wiped()
         let snapshot = reader.hold(cell);
         assert!(scene.writer.lock(scene.cell));
         scene.writer.on_cell(gone.command(scene.cell));
-        // The one that was current before is taken last: now it is another one.
+        // The slot that was current before is taken last: now that is another one.
         scene.writer.publish(scene.cell, value::SHORTEST, 1);
         reader.on_cell(CellCommand::DropHeld(snapshot));
         scene.writer.publish(scene.cell, value::SHORTEST, 1);

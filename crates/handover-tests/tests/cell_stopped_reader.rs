@@ -1,7 +1,7 @@
-//! Readers that are stopped and continued every 200 µs or so while a writer replaces values of 512 KB without
-//! pause: what a protocol shows as torn values that does not check again after it has marked a slot.
+//! Readers are stopped and continued about every 200 µs while a writer replaces values of 512 KB without
+//! pause. A protocol that does not check again after marking a slot shows torn values here.
 //!
-//! `HANDOVER_STOP_SECONDS` sets for how long (3).
+//! `HANDOVER_STOP_SECONDS` sets how long this runs (3).
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ fn no_stop_at_whatever_moment_tears_a_value() {
         while start.elapsed() < Duration::from_secs(seconds) / 3 {
             std::thread::sleep(Duration::from_micros(random.below(200)));
             reader.stop();
-            // Now and then for long enough that a writer, however slow, comes round.
+            // Now and then the stop is long enough for a writer, however slow, to come round.
             let most = if stops % 16 == 0 { 20_000 } else { 200 };
             std::thread::sleep(Duration::from_micros(random.below(most)));
             reader.go_on();

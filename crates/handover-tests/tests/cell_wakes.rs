@@ -1,6 +1,6 @@
-//! No wake-up is lost: two processes hand versions to and fro, each asleep until the other's comes. One that was
-//! lost would cost 100 ms, and so many of them more time than a test has. Waiting ends when the last writer is
-//! gone, however it went.
+//! No wake-up is lost: two processes hand versions to and fro, each asleep until the other's comes. A lost
+//! one would cost 100 ms, and this many of them more time than a test has. Waiting ends when the last writer
+//! is gone, however it ended.
 //!
 //! `HANDOVER_WAKE_ROUNDS` sets how many versions each hands over (5,000).
 
@@ -60,7 +60,7 @@ fn a_time_out_is_an_error() {
     let mut actor = stage.actor();
     let cell = actor.open_cell(&OpenCell::named("cell", 1000));
     for while_written in [false, true] {
-        // The one that wrote is another handle, so that a writer lives.
+        // Another handle wrote, so a writer is alive.
         let other = actor.open_cell(&OpenCell::existing("cell"));
         let than = actor.publish(other, 100, 1);
         for millis in [0, 1, 150] {
@@ -95,7 +95,7 @@ fn waiting_ends_with_the_last_writer() {
             let [mut first, mut second] = writers;
             if killed {
                 first.kill();
-                // One of them lives still, and publishes.
+                // One of them is still alive, and publishes.
                 assert_eq!(second.publish(theirs, 100, 1), version + 1);
                 assert_eq!(waiter.finish_cell(), Some(version + 1));
                 let than = version + 1;
@@ -116,7 +116,7 @@ fn waiting_ends_with_the_last_writer() {
     }
 }
 
-/// The last version of a writer that dies right after it is not missed.
+/// The last version of a writer that dies right afterwards is not missed.
 #[test]
 fn what_the_last_writer_published_before_it_died_is_seen() {
     for step in [Step::WriterPublished, Step::WriterWoke] {

@@ -1,6 +1,6 @@
-//! A writer that is killed or stopped at any step of publishing: readers have the version that is current, whole,
-//! and never wait; when it is dead the next writer proceeds at once, no version number is skipped or used twice,
-//! and the memory of the slot it left comes back.
+//! A writer is killed or stopped at any step of publishing. Readers get the current version, whole, and never
+//! wait. When the writer is dead, the next writer proceeds at once, no version number is skipped or used
+//! twice, and the memory of the slot it left comes back.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn stage() -> Stage {
     Stage::new(env!("CARGO_BIN_EXE_actor"))
 }
 
-/// Whoever reads, in whatever way, gets this version.
+/// Every kind of read gets this version.
 #[track_caller]
 fn expect_version(actor: &mut Actor, cell: u32, read_only: u32, version: u64) {
     let expected = (version > 0).then_some(version);
@@ -101,7 +101,7 @@ fn stopped_at_any_step_it_holds_up_no_reader_and_then_completes() {
     }
 }
 
-/// The library states 100 ms; here it only must not be for ever.
+/// The library states 100 ms; this only checks that it does not last forever.
 #[test]
 fn killed_before_it_wakes_sleepers_it_delays_them_only() {
     let stage = stage();
@@ -138,7 +138,7 @@ fn its_lease_ends_with_it() {
         let theirs = victim.open_cell(&OpenCell::existing("cell"));
         assert!(victim.lock(theirs));
         assert!(!waiting.lock(cell));
-        // Waits for the lock, which only the victim's death sets free.
+        // Waits for the lock, which only the victim's death releases.
         waiting.start_cell(CellCommand::Publish { cell, length: 100, times: 1 });
         victim.kill();
         assert_eq!(waiting.finish_cell(), Some(version));
@@ -146,7 +146,7 @@ fn its_lease_ends_with_it() {
 }
 
 /// A reader knows a version, sleeps, and marks its slot only when another version is being written there. The
-/// mark is worth nothing, and does not keep the dead writer's memory.
+/// mark is void, and does not keep the dead writer's memory.
 #[test]
 #[cfg(any(target_os = "linux", windows))] // Elsewhere no actor stops at a step.
 fn a_mark_that_came_too_late_does_not_keep_the_slot_of_a_dead_writer() {

@@ -1,6 +1,6 @@
 //! Proves the two access matrices (map and view, file and map), the table of rights, and what read-only,
-//! write-only and copy-on-write views do. The matrices stand here as .NET's tests have them, not as the library
-//! computes them.
+//! write-only and copy-on-write views do. The matrices are copied from .NET's tests, not computed by the
+//! library.
 
 mod contract_common;
 
@@ -8,11 +8,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, Read, Seek, Write};
 
 use contract_common::{failure, kind, own_dir, within};
-use handover::{Access, ErrorKind, MapOptions, MemoryMappedFile, Result, Rights};
+use handover::map::dotnet::{Decimal, FileMode, create_from_file};
+use handover::map::{Access, MapOptions, MemoryMappedFile, Rights};
+use handover::{ErrorKind, Result};
 use handover_tests::{skip, under_wine};
 use tempfile::TempDir;
 
-use handover::Access::{CopyOnWrite, Read as R, ReadExecute, ReadWrite, ReadWriteExecute, Write as W};
+use handover::map::Access::{CopyOnWrite, Read as R, ReadExecute, ReadWrite, ReadWriteExecute, Write as W};
 
 const VIEWS: [Access; 6] = [R, W, ReadWrite, CopyOnWrite, ReadExecute, ReadWriteExecute];
 
@@ -93,7 +95,7 @@ fn all_30_pairs_of_map_and_view_on_a_file() {
     let path = dir.path().join("file");
     std::fs::write(&path, [0; 4096]).unwrap();
     for (access, row) in MAP_BY_VIEW {
-        let map = within(&dir).access(access).create_from_file(&path, 0).unwrap();
+        let map = create_from_file(&path, FileMode::Open, 0, &within(&dir).access(access)).unwrap();
         check_views(&map, row, &format!("a {access} map of a file"));
     }
 }
@@ -108,7 +110,7 @@ fn a_write_only_map_cannot_be_created() {
     assert_eq!(failure(options.create_or_open("n", 4096)), expected);
     let path = dir.path().join("file");
     std::fs::write(&path, [0; 4096]).unwrap();
-    assert_eq!(failure(options.create_from_file(&path, 0)), expected);
+    assert_eq!(failure(create_from_file(&path, FileMode::Open, 0, &options)), expected);
     assert_eq!(failure(options.from_file(File::open(&path).unwrap(), 0)), expected);
 }
 
@@ -137,6 +139,21 @@ fn a_file_must_have_been_opened_for_what_the_map_does() {
                 }
             }
         }
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_descriptor_that_only_names_a_file_can_not_be_mapped() {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let dir = own_dir();
+    let path = dir.path().join("file");
+    std::fs::write(&path, [0; 4096]).unwrap();
+    for access in [R, ReadWrite, CopyOnWrite, ReadExecute, ReadWriteExecute] {
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path).unwrap();
+        let refused = MapOptions::new().access(access).from_file(file, 0);
+        assert_eq!(kind(refused), ErrorKind::AccessDenied, "{access}");
     }
 }
 
@@ -170,7 +187,7 @@ fn rights_of_an_opener_decide_which_views_it_has() {
                     check(map.create_view_accessor_with(0, 0, access), allowed, access, &what);
                     check(map.create_view_stream_with(0, 0, access), allowed, access, &what);
                 }
-                // The creator's map is read-write: no right makes it executable.
+                // The creator's map is read-write, so no right makes it executable.
                 for access in [ReadExecute, ReadWriteExecute] {
                     if under_wine() && rights.contains(Rights::EXECUTE) {
                         continue;
@@ -187,7 +204,7 @@ fn rights_of_an_opener_decide_which_views_it_has() {
 #[test]
 fn the_creators_access_is_a_ceiling_for_every_opener() {
     if under_wine() {
-        skip!("Wine does not keep what a section was created for");
+        skip!("Wine does not record what a section was created for");
     }
     let dir = own_dir();
     for (access, row) in MAP_BY_VIEW {
@@ -206,7 +223,7 @@ fn the_audit_right_is_refused_at_opening() {
     assert_eq!(kind(options.open_existing("n")), ErrorKind::Io);
 }
 
-// Names, as far as one process can show it.
+// Names, as far as one process can show them.
 
 fn two_bytes(map: &MemoryMappedFile) -> [u8; 2] {
     map.create_view_accessor_with(0, 0, R).unwrap().read(0).unwrap()
@@ -273,7 +290,7 @@ fn create_or_open_for_writing_only_opens_and_has_write_views() {
 #[test]
 fn create_or_open_read_write_on_a_read_map_has_read_views_only() {
     if under_wine() {
-        skip!("Wine does not keep what a section was created for");
+        skip!("Wine does not record what a section was created for");
     }
     let dir = own_dir();
     let _map = within(&dir).access(R).create_new("n", 4096).unwrap();
@@ -297,7 +314,7 @@ fn create_or_open_opens_a_named_map_on_a_file() {
     let dir = own_dir();
     let path = dir.path().join("file");
     std::fs::write(&path, b"on disk").unwrap();
-    let _map = within(&dir).map_name("n").create_from_file(&path, 0).unwrap();
+    let _map = create_from_file(&path, FileMode::Open, 0, &within(&dir).map_name("n")).unwrap();
     let other = within(&dir).create_or_open("n", 4096).unwrap();
     assert_eq!((other.capacity(), other.was_created()), (7, false));
     assert_eq!(two_bytes(&other), *b"on");
@@ -311,15 +328,15 @@ fn a_read_view_refuses_to_write_and_nothing_changes() {
     let shared = map.create_view_accessor(0, 0).unwrap();
     shared.write(0, 1u8).unwrap();
     let view = map.create_view_accessor_with(0, 0, R).unwrap();
-    assert_eq!(kind(view.write(0, 2u8)), ErrorKind::Unsupported);
-    assert_eq!(kind(view.write_bool(0, true)), ErrorKind::Unsupported);
-    assert_eq!(kind(view.write_array(0, &[2u8; 4])), ErrorKind::Unsupported);
+    assert_eq!(kind(view.write(0, 2u8)), ErrorKind::AccessDenied);
+    assert_eq!(kind(view.write_bool(0, true)), ErrorKind::AccessDenied);
+    assert_eq!(kind(view.write_array(0, &[2u8; 4])), ErrorKind::AccessDenied);
     let mut stream = map.create_view_stream_with(0, 0, R).unwrap();
-    assert_eq!(stream.write(&[2]).unwrap_err().kind(), std::io::ErrorKind::Unsupported);
+    assert_eq!(stream.write(&[2]).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
     assert_eq!(stream.position(), 0);
     assert_eq!(shared.read::<u64>(0).unwrap(), 1);
-    // The view's right is asked for before the position, but for arrays after it, as in .NET.
-    assert_eq!(kind(view.write(64, 2u8)), ErrorKind::Unsupported);
+    // The view's right is checked before the position, but for arrays after it, as in .NET.
+    assert_eq!(kind(view.write(64, 2u8)), ErrorKind::AccessDenied);
     assert_eq!(kind(view.write_array(64, &[2u8])), ErrorKind::OutOfRange);
 }
 
@@ -328,18 +345,18 @@ fn a_write_view_refuses_to_read() {
     let map = MemoryMappedFile::anonymous(64).unwrap();
     let view = map.create_view_accessor_with(0, 0, W).unwrap();
     view.write(0, 5u8).unwrap();
-    assert_eq!(kind(view.read::<u8>(0)), ErrorKind::Unsupported);
-    assert_eq!(kind(view.read_bool(0)), ErrorKind::Unsupported);
-    assert_eq!(kind(view.read_decimal(0)), ErrorKind::Unsupported);
-    assert_eq!(kind(view.read_array(0, &mut [0u8; 4])), ErrorKind::Unsupported);
-    assert_eq!(kind(view.load::<std::sync::atomic::AtomicU8>(0)), ErrorKind::Unsupported);
-    assert_eq!(kind(view.atomic::<std::sync::atomic::AtomicU8>(0)), ErrorKind::Unsupported);
-    // The view's right is asked for before the position.
-    assert_eq!(kind(view.read::<u8>(64)), ErrorKind::Unsupported);
-    assert_eq!(kind(view.read_array(64, &mut [0u8; 4])), ErrorKind::Unsupported);
+    assert_eq!(kind(view.read::<u8>(0)), ErrorKind::AccessDenied);
+    assert_eq!(kind(view.read_bool(0)), ErrorKind::AccessDenied);
+    assert_eq!(kind(Decimal::read(&view, 0)), ErrorKind::AccessDenied);
+    assert_eq!(kind(view.read_array(0, &mut [0u8; 4])), ErrorKind::AccessDenied);
+    assert_eq!(kind(view.load::<std::sync::atomic::AtomicU8>(0)), ErrorKind::AccessDenied);
+    assert_eq!(kind(handover_tests::word::<std::sync::atomic::AtomicU8>(&view, 0)), ErrorKind::AccessDenied);
+    // The view's right is checked before the position.
+    assert_eq!(kind(view.read::<u8>(64)), ErrorKind::AccessDenied);
+    assert_eq!(kind(view.read_array(64, &mut [0u8; 4])), ErrorKind::AccessDenied);
     let mut stream = map.create_view_stream_with(0, 0, W).unwrap();
-    assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::Unsupported);
-    assert_eq!(stream.fill_buf().unwrap_err().kind(), std::io::ErrorKind::Unsupported);
+    assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+    assert_eq!(stream.fill_buf().unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
     stream.write_all(&[6]).unwrap();
     let shared = map.create_view_accessor(0, 0).unwrap();
     assert_eq!(shared.read::<u8>(0).unwrap(), 6);
@@ -353,7 +370,7 @@ fn a_copy_on_write_view_sees_what_was_shared_and_keeps_its_own_writes() {
     let maps = [
         MemoryMappedFile::anonymous(8192).unwrap(),
         within(&dir).create_new("n", 8192).unwrap(),
-        within(&dir).create_from_file(&path, 0).unwrap(),
+        create_from_file(&path, FileMode::Open, 0, &within(&dir)).unwrap(),
     ];
     for map in maps {
         let shared = map.create_view_accessor(0, 0).unwrap();

@@ -6,7 +6,9 @@ mod contract_common;
 use std::fs::File;
 
 use contract_common::{failure, kind, own_dir, within};
-use handover::{Access, ErrorKind, MapOptions, MemoryMappedFile, OpenMode, Rights, Scope};
+use handover::map::dotnet::{FileMode, create_from_file};
+use handover::map::{Access, MapOptions, MemoryMappedFile, Rights};
+use handover::{ErrorKind, Scope};
 
 const NAME: (ErrorKind, &str) = (ErrorKind::InvalidArgument, "name");
 const CAPACITY_RANGE: (ErrorKind, &str) = (ErrorKind::OutOfRange, "capacity");
@@ -20,7 +22,7 @@ fn create_new_checks_name_then_capacity_then_access() {
     assert_eq!(failure(write_only.create_new("", 0)), NAME);
     assert_eq!(failure(write_only.create_new("n", 0)), CAPACITY_RANGE);
     assert_eq!(failure(write_only.create_new("n", 1)), ACCESS);
-    // All of these come before anybody asks whether the name is free.
+    // All of these come before the check that the name is free.
     let _holder = within(&dir).create_new("n", 1).unwrap();
     assert_eq!(failure(write_only.create_new("n", 0)), CAPACITY_RANGE);
     assert_eq!(failure(write_only.create_new("n", 1)), ACCESS);
@@ -33,7 +35,7 @@ fn create_or_open_checks_name_then_capacity_then_access() {
     let write_only = within(&dir).access(Access::Write);
     assert_eq!(failure(write_only.create_or_open("", 0)), NAME);
     assert_eq!(failure(write_only.create_or_open("n", 0)), CAPACITY_RANGE);
-    // Nothing is there to open, and write-only can't be created.
+    // There is nothing to open, and a write-only map can't be created.
     assert_eq!(failure(write_only.create_or_open("n", 1)), ACCESS);
     let _holder = within(&dir).create_new("n", 1).unwrap();
     assert_eq!(failure(write_only.create_or_open("n", 0)), CAPACITY_RANGE);
@@ -72,13 +74,15 @@ fn create_from_file_checks_name_then_access_then_opens() {
     let dir = own_dir();
     let missing = dir.path().join("missing");
     let write_only = within(&dir).access(Access::Write);
-    assert_eq!(failure(write_only.clone().map_name("").create_from_file(&missing, 1)), NAME);
-    assert_eq!(failure(write_only.create_from_file(&missing, 1)), ACCESS);
-    assert_eq!(kind(within(&dir).create_from_file(&missing, 1)), ErrorKind::NotFound);
+    assert_eq!(
+        failure(create_from_file(&missing, FileMode::Open, 1, &write_only.clone().map_name(""))),
+        NAME
+    );
+    assert_eq!(failure(create_from_file(&missing, FileMode::Open, 1, &write_only)), ACCESS);
+    assert_eq!(kind(create_from_file(&missing, FileMode::Open, 1, &within(&dir))), ErrorKind::NotFound);
     // An argument that is refused leaves no file behind, whatever the mode.
-    for mode in [OpenMode::CreateNew, OpenMode::Create, OpenMode::OpenOrCreate] {
-        let options = write_only.clone().open_mode(mode);
-        assert_eq!(failure(options.create_from_file(&missing, 1)), ACCESS);
+    for mode in [FileMode::CreateNew, FileMode::Create, FileMode::OpenOrCreate] {
+        assert_eq!(failure(create_from_file(&missing, mode, 1, &write_only)), ACCESS);
         assert!(!missing.exists(), "{mode:?}");
     }
 }
@@ -89,12 +93,12 @@ fn a_mode_that_writes_needs_an_access_that_writes() {
     let path = dir.path().join("file");
     std::fs::write(&path, b"kept").unwrap();
     for access in [Access::Read, Access::ReadExecute] {
-        for mode in [OpenMode::CreateNew, OpenMode::Create] {
-            let options = within(&dir).access(access).open_mode(mode);
-            let expected = (ErrorKind::InvalidArgument, "open mode");
-            assert_eq!(failure(options.create_from_file(&path, 0)), expected, "{access} {mode:?}");
+        for mode in [FileMode::CreateNew, FileMode::Create] {
+            let options = within(&dir).access(access);
+            let expected = (ErrorKind::InvalidArgument, "file mode");
+            assert_eq!(failure(create_from_file(&path, mode, 0, &options)), expected, "{access} {mode:?}");
             let missing = dir.path().join("missing");
-            assert_eq!(failure(options.create_from_file(&missing, 8)), expected, "{access} {mode:?}");
+            assert_eq!(failure(create_from_file(&missing, mode, 8, &options)), expected, "{access} {mode:?}");
             assert!(!missing.exists());
         }
     }
@@ -109,17 +113,17 @@ fn sizes_of_a_file_are_checked_empty_then_growth_of_a_read_map_then_too_small() 
     let ten = dir.path().join("ten");
     std::fs::write(&ten, [0; 10]).unwrap();
     let read = within(&dir).access(Access::Read);
-    assert_eq!(failure(read.create_from_file(&empty, 0)), CAPACITY);
-    assert_eq!(failure(read.create_from_file(&empty, 1)), CAPACITY);
-    assert_eq!(failure(read.create_from_file(&ten, 11)), CAPACITY);
-    assert_eq!(failure(read.create_from_file(&ten, 9)), CAPACITY_RANGE);
-    assert_eq!(failure(within(&dir).create_from_file(&ten, 9)), CAPACITY_RANGE);
-    // The name is asked for last.
+    assert_eq!(failure(create_from_file(&empty, FileMode::Open, 0, &read)), CAPACITY);
+    assert_eq!(failure(create_from_file(&empty, FileMode::Open, 1, &read)), CAPACITY);
+    assert_eq!(failure(create_from_file(&ten, FileMode::Open, 11, &read)), CAPACITY);
+    assert_eq!(failure(create_from_file(&ten, FileMode::Open, 9, &read)), CAPACITY_RANGE);
+    assert_eq!(failure(create_from_file(&ten, FileMode::Open, 9, &within(&dir))), CAPACITY_RANGE);
+    // The name is checked last.
     let _holder = within(&dir).create_new("taken", 1).unwrap();
     let named = within(&dir).map_name("taken");
-    assert_eq!(failure(named.create_from_file(&empty, 0)), CAPACITY);
-    assert_eq!(failure(named.create_from_file(&ten, 9)), CAPACITY_RANGE);
-    assert_eq!(kind(named.create_from_file(&ten, 0)), ErrorKind::AlreadyExists);
+    assert_eq!(failure(create_from_file(&empty, FileMode::Open, 0, &named)), CAPACITY);
+    assert_eq!(failure(create_from_file(&ten, FileMode::Open, 9, &named)), CAPACITY_RANGE);
+    assert_eq!(kind(create_from_file(&ten, FileMode::Open, 0, &named)), ErrorKind::AlreadyExists);
 }
 
 #[test]
@@ -133,7 +137,7 @@ fn from_file_checks_name_then_access_then_length_then_what_the_file_may() {
     let write_only = within(&dir).access(Access::Write);
     assert_eq!(failure(write_only.clone().map_name("").from_file(open(&empty), 0)), NAME);
     assert_eq!(failure(write_only.from_file(open(&empty), 0)), ACCESS);
-    // These files are read-only and the map is read-write, which is found out last.
+    // These files are read-only and the map is read-write, which is checked last.
     assert_eq!(failure(MemoryMappedFile::from_file(open(&empty), 0)), CAPACITY);
     assert_eq!(failure(MemoryMappedFile::from_file(open(&ten), 9)), CAPACITY_RANGE);
     assert_eq!(kind(MemoryMappedFile::from_file(open(&ten), 0)), ErrorKind::AccessDenied);

@@ -1,10 +1,12 @@
-//! Proves that a map has exactly the bytes that were asked for, that views cover exactly what they say, at any
-//! offset, and that sizes which can't be had are errors of the right class.
+//! Proves that a map has exactly the requested bytes, that views cover exactly what they say, at any offset,
+//! and that impossible sizes are errors of the right class.
 
 mod contract_common;
 
 use contract_common::{failure, kind, own_dir, page, within};
-use handover::{Access, ErrorKind, MapOptions, MemoryMappedFile};
+use handover::ErrorKind;
+use handover::map::dotnet::{FileMode, create_from_file};
+use handover::map::{Access, MapOptions, MemoryMappedFile};
 use handover_tests::found_capacity;
 
 #[test]
@@ -134,8 +136,7 @@ fn a_fresh_map_is_zero() {
         let options = within(&dir).delay_allocate_pages(delay);
         let named = options.create_new("n", capacity).unwrap();
         let path = dir.path().join("file");
-        let on_file = options.clone().open_mode(handover::OpenMode::Create);
-        let on_file = on_file.create_from_file(&path, capacity).unwrap();
+        let on_file = create_from_file(&path, FileMode::Create, capacity, &options).unwrap();
         for map in [&options.anonymous(capacity).unwrap(), &named, &on_file] {
             let mut bytes = vec![0xFFu8; capacity as usize];
             let view = map.create_view_accessor(0, 0).unwrap();
@@ -179,14 +180,14 @@ fn large_capacities_work_where_pages_are_taken_late() {
 fn capacities_that_cannot_be_had_are_no_space_and_leave_nothing() {
     let dir = own_dir();
     let huge = i64::MAX as u64;
-    // A library that takes all memory here must be the one that the system ends, not its neighbours.
+    // If a library takes all memory here, the system must end this process and not its neighbours.
     #[cfg(target_os = "linux")]
     std::fs::write("/proc/self/oom_score_adj", "1000").unwrap();
     assert_eq!(kind(MemoryMappedFile::anonymous(huge)), ErrorKind::NoSpace);
     assert_eq!(kind(within(&dir).create_new("n", huge)), ErrorKind::NoSpace);
     assert_eq!(kind(within(&dir).create_or_open("n", huge)), ErrorKind::NoSpace);
     assert_eq!(kind(within(&dir).open_existing("n")), ErrorKind::NotFound);
-    // Not even a file's length can say it.
+    // Not even a file's length can be this large.
     assert_eq!(failure(MemoryMappedFile::anonymous(u64::MAX)), (ErrorKind::OutOfRange, "capacity"));
     assert_eq!(failure(within(&dir).create_new("n", u64::MAX)), (ErrorKind::OutOfRange, "capacity"));
     assert!(within(&dir).create_new("n", 1).is_ok());

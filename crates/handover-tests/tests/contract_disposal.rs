@@ -1,4 +1,4 @@
-//! Proves what goes when a map is dropped and what stays: views outlive it and share, the name goes with the
+//! Proves what ends when a map is dropped and what stays: views outlive it and share, the name goes with the
 //! last map, and the file behind it is closed.
 
 mod contract_common;
@@ -7,7 +7,9 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 
 use contract_common::{kind, own_dir, take_alone, within};
-use handover::{Access, ErrorKind, MemoryMappedFile};
+use handover::ErrorKind;
+use handover::map::dotnet::{FileMode, create_from_file};
+use handover::map::{Access, MemoryMappedFile};
 use handover_tests::under_wine;
 
 #[test]
@@ -18,7 +20,7 @@ fn views_outlive_their_map_and_share_with_each_other() {
     let maps = [
         MemoryMappedFile::anonymous(100).unwrap(),
         within(&dir).create_new("n", 100).unwrap(),
-        within(&dir).create_from_file(&path, 0).unwrap(),
+        create_from_file(&path, FileMode::Open, 0, &within(&dir)).unwrap(),
     ];
     for map in maps {
         let accessor = map.create_view_accessor(0, 0).unwrap();
@@ -80,7 +82,7 @@ fn the_name_of_a_map_on_a_file_goes_and_the_file_stays() {
     let dir = own_dir();
     let path = dir.path().join("file");
     std::fs::write(&path, [0; 100]).unwrap();
-    let map = within(&dir).map_name("n").create_from_file(&path, 0).unwrap();
+    let map = create_from_file(&path, FileMode::Open, 0, &within(&dir).map_name("n")).unwrap();
     let view = map.create_view_accessor(0, 0).unwrap();
     view.write(0, 1u8).unwrap();
     drop(map);
@@ -95,7 +97,7 @@ fn a_map_by_path_lets_go_of_its_file_at_once_even_with_views_alive() {
     let dir = own_dir();
     let path = dir.path().join("file");
     std::fs::write(&path, [0; 100]).unwrap();
-    let map = within(&dir).create_from_file(&path, 0).unwrap();
+    let map = create_from_file(&path, FileMode::Open, 0, &within(&dir)).unwrap();
     assert!(take_alone(&path).is_none(), "the map shares its file with readers only");
     let view = map.create_view_accessor(0, 0).unwrap();
     drop(map);
@@ -119,7 +121,7 @@ fn descriptors_are_closed_with_the_map_even_with_views_alive() {
         found.filter(|metadata| metadata.ino() == wanted).count()
     };
     assert_eq!(open(), 0);
-    let by_path = within(&dir).create_from_file(&path, 0).unwrap();
+    let by_path = create_from_file(&path, FileMode::Open, 0, &within(&dir)).unwrap();
     let by_file = within(&dir).map_name("n").access(Access::Read);
     let by_file = by_file.from_file(File::open(&path).unwrap(), 0).unwrap();
     assert!(open() >= 2);

@@ -1,5 +1,5 @@
-//! Proves how maps on files behave: which file is created, emptied, grown, kept or deleted; what is refused; and
-//! that all views and the file itself show the same bytes.
+//! Proves how maps on files behave: which file is created, emptied, grown, kept or deleted; what is refused;
+//! and that all views and the file itself show the same bytes.
 
 mod contract_common;
 
@@ -8,13 +8,11 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use contract_common::{failure, kind, own_dir, take_alone, within};
-use handover::{Access, ErrorKind, MapOptions, MemoryMappedFile, OpenMode};
+use handover::ErrorKind;
+use handover::map::dotnet::{FileMode, create_from_file};
+use handover::map::{Access, MapOptions, MemoryMappedFile};
 
-const MODES: [OpenMode; 4] = [OpenMode::CreateNew, OpenMode::Create, OpenMode::Open, OpenMode::OpenOrCreate];
-
-fn with_mode(mode: OpenMode) -> MapOptions {
-    MapOptions::new().open_mode(mode)
-}
+const MODES: [FileMode; 4] = [FileMode::CreateNew, FileMode::Create, FileMode::Open, FileMode::OpenOrCreate];
 
 fn length(path: &Path) -> u64 {
     std::fs::metadata(path).unwrap().len()
@@ -31,21 +29,28 @@ fn open_needs_a_file_and_makes_none() {
     let dir = own_dir();
     let path = dir.path().join("file");
     for capacity in [0, 100] {
-        assert_eq!(kind(MemoryMappedFile::create_from_file(&path, capacity)), ErrorKind::NotFound);
+        assert_eq!(
+            kind(create_from_file(&path, FileMode::Open, capacity, &MapOptions::new())),
+            ErrorKind::NotFound
+        );
         assert!(!path.exists());
     }
     let below = dir.path().join("no directory").join("file");
     for mode in MODES {
-        assert_eq!(kind(with_mode(mode).create_from_file(&below, 100)), ErrorKind::NotFound, "{mode:?}");
+        assert_eq!(
+            kind(create_from_file(&below, mode, 100, &MapOptions::new())),
+            ErrorKind::NotFound,
+            "{mode:?}"
+        );
     }
 }
 
 #[test]
 fn the_other_modes_create_a_missing_file_with_the_capacity() {
     let dir = own_dir();
-    for mode in [OpenMode::CreateNew, OpenMode::Create, OpenMode::OpenOrCreate] {
+    for mode in [FileMode::CreateNew, FileMode::Create, FileMode::OpenOrCreate] {
         let path = dir.path().join(format!("{mode:?}"));
-        let map = with_mode(mode).create_from_file(&path, 100).unwrap();
+        let map = create_from_file(&path, mode, 100, &MapOptions::new()).unwrap();
         assert_eq!((map.capacity(), map.was_created(), length(&path)), (100, true, 100), "{mode:?}");
         drop(map);
         assert_eq!(std::fs::read(&path).unwrap(), [0; 100]);
@@ -58,7 +63,7 @@ fn create_new_refuses_an_existing_file_and_leaves_it() {
     let path = dir.path().join("file");
     std::fs::write(&path, b"kept").unwrap();
     for capacity in [0, 4, 100] {
-        let map = with_mode(OpenMode::CreateNew).create_from_file(&path, capacity);
+        let map = create_from_file(&path, FileMode::CreateNew, capacity, &MapOptions::new());
         assert_eq!(kind(map), ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&path).unwrap(), b"kept");
     }
@@ -69,7 +74,7 @@ fn create_empties_a_longer_file_and_extends_it_to_the_capacity() {
     let dir = own_dir();
     let path = dir.path().join("file");
     std::fs::write(&path, [7; 1000]).unwrap();
-    let map = with_mode(OpenMode::Create).create_from_file(&path, 100).unwrap();
+    let map = create_from_file(&path, FileMode::Create, 100, &MapOptions::new()).unwrap();
     assert_eq!((map.capacity(), map.was_created()), (100, false));
     assert_eq!(std::fs::read(&path).unwrap(), [0; 100]);
 }
@@ -78,9 +83,9 @@ fn create_empties_a_longer_file_and_extends_it_to_the_capacity() {
 fn open_and_open_or_create_keep_the_bytes_of_an_existing_file() {
     let dir = own_dir();
     let path = dir.path().join("file");
-    for mode in [OpenMode::Open, OpenMode::OpenOrCreate] {
+    for mode in [FileMode::Open, FileMode::OpenOrCreate] {
         std::fs::write(&path, b"kept").unwrap();
-        let map = with_mode(mode).create_from_file(&path, 0).unwrap();
+        let map = create_from_file(&path, mode, 0, &MapOptions::new()).unwrap();
         assert_eq!((map.capacity(), map.was_created()), (4, false));
         assert_eq!(map.create_view_accessor(0, 0).unwrap().read::<[u8; 4]>(0).unwrap(), *b"kept");
     }
@@ -92,15 +97,15 @@ fn open_and_open_or_create_keep_the_bytes_of_an_existing_file() {
 fn a_file_that_a_failed_call_created_is_deleted() {
     let dir = own_dir();
     let path = dir.path().join("file");
-    for mode in [OpenMode::CreateNew, OpenMode::Create, OpenMode::OpenOrCreate] {
-        let empty = with_mode(mode).create_from_file(&path, 0);
+    for mode in [FileMode::CreateNew, FileMode::Create, FileMode::OpenOrCreate] {
+        let empty = create_from_file(&path, mode, 0, &MapOptions::new());
         assert_eq!(failure(empty), (ErrorKind::InvalidArgument, "capacity"), "{mode:?}");
         assert!(!path.exists(), "{mode:?}");
-        let beyond = with_mode(mode).create_from_file(&path, u64::MAX);
+        let beyond = create_from_file(&path, mode, u64::MAX, &MapOptions::new());
         assert_eq!(failure(beyond), (ErrorKind::OutOfRange, "capacity"), "{mode:?}");
         assert!(!path.exists(), "{mode:?}");
     }
-    let read = with_mode(OpenMode::OpenOrCreate).access(Access::Read).create_from_file(&path, 10);
+    let read = create_from_file(&path, FileMode::OpenOrCreate, 10, &MapOptions::new().access(Access::Read));
     assert_eq!(kind(read), ErrorKind::InvalidArgument);
     assert!(!path.exists());
 }
@@ -109,15 +114,19 @@ fn a_file_that_a_failed_call_created_is_deleted() {
 fn a_file_that_was_there_is_kept_when_the_call_fails() {
     let dir = own_dir();
     let path = dir.path().join("file");
-    for mode in [OpenMode::Open, OpenMode::OpenOrCreate, OpenMode::Create] {
+    for mode in [FileMode::Open, FileMode::OpenOrCreate, FileMode::Create] {
         File::create(&path).unwrap();
-        let map = with_mode(mode).create_from_file(&path, 0);
+        let map = create_from_file(&path, mode, 0, &MapOptions::new());
         assert_eq!(failure(map), (ErrorKind::InvalidArgument, "capacity"), "{mode:?}");
         assert!(path.exists());
     }
     std::fs::write(&path, b"old").unwrap();
-    assert_eq!(kind(with_mode(OpenMode::Create).create_from_file(&path, 0)), ErrorKind::InvalidArgument);
-    assert_eq!(std::fs::read(&path).unwrap(), b"", "Create empties before it looks at the capacity");
+    assert_eq!(
+        kind(create_from_file(&path, FileMode::Create, 0, &MapOptions::new())),
+        ErrorKind::InvalidArgument
+    );
+    // .NET empties the file first. Here a refusal leaves it as it was.
+    assert_eq!(std::fs::read(&path).unwrap(), b"old");
 }
 
 #[test]
@@ -126,7 +135,7 @@ fn a_capacity_that_the_disk_cannot_have_leaves_the_file_as_it_was() {
     let path = dir.path().join("file");
     std::fs::write(&path, b"old").unwrap();
     let huge = i64::MAX as u64;
-    match MemoryMappedFile::create_from_file(&path, huge) {
+    match create_from_file(&path, FileMode::Open, huge, &MapOptions::new()) {
         // Some file systems can have such a file.
         Ok(map) => assert_eq!((map.capacity(), length(&path)), (huge, huge)),
         Err(error) => {
@@ -146,7 +155,7 @@ fn a_larger_capacity_makes_the_file_grow_to_exactly_it_and_stay_so() {
         for capacity in [512, 1024, 5000] {
             std::fs::write(&path, b"start").unwrap();
             let options = MapOptions::new().delay_allocate_pages(delay);
-            let map = options.create_from_file(&path, capacity).unwrap();
+            let map = create_from_file(&path, FileMode::Open, capacity, &options).unwrap();
             assert_eq!(length(&path), capacity);
             let view = map.create_view_accessor(0, 0).unwrap();
             view.write(capacity - 1, b'!').unwrap();
@@ -164,8 +173,8 @@ fn a_capacity_below_the_length_is_out_of_range() {
     let dir = own_dir();
     let path = dir.path().join("file");
     std::fs::write(&path, [1; 100]).unwrap();
-    for mode in [OpenMode::Open, OpenMode::OpenOrCreate] {
-        let map = with_mode(mode).create_from_file(&path, 99);
+    for mode in [FileMode::Open, FileMode::OpenOrCreate] {
+        let map = create_from_file(&path, mode, 99, &MapOptions::new());
         assert_eq!(failure(map), (ErrorKind::OutOfRange, "capacity"));
         assert_eq!(std::fs::read(&path).unwrap(), [1; 100]);
     }
@@ -183,7 +192,7 @@ fn a_file_that_is_open_for_reading_cannot_grow() {
     assert_eq!(failure(open(Access::Read, 101)), (ErrorKind::InvalidArgument, "capacity"));
     assert_eq!(kind(open(Access::CopyOnWrite, 101)), ErrorKind::AccessDenied);
     assert_eq!(open(Access::CopyOnWrite, 100).unwrap().capacity(), 100);
-    let by_path = |access| MapOptions::new().access(access).create_from_file(&path, 101);
+    let by_path = |access| create_from_file(&path, FileMode::Open, 101, &MapOptions::new().access(access));
     assert_eq!(failure(by_path(Access::Read)), (ErrorKind::InvalidArgument, "capacity"));
     assert_eq!(kind(by_path(Access::ReadExecute)), ErrorKind::AccessDenied);
     assert_eq!(length(&path), 100);
@@ -198,16 +207,19 @@ fn a_file_that_somebody_has_alone_is_a_sharing_violation() {
     std::fs::write(&path, b"kept").unwrap();
     let alone = take_alone(&path).unwrap();
     for access in [Access::Read, Access::ReadWrite, Access::CopyOnWrite] {
-        for mode in [OpenMode::Open, OpenMode::OpenOrCreate] {
-            let map = with_mode(mode).access(access).create_from_file(&path, 0);
+        for mode in [FileMode::Open, FileMode::OpenOrCreate] {
+            let map = create_from_file(&path, mode, 0, &MapOptions::new().access(access));
             assert_eq!(kind(map), ErrorKind::SharingViolation, "{access} {mode:?}");
         }
     }
     // A refused call empties nothing.
-    assert_eq!(kind(with_mode(OpenMode::Create).create_from_file(&path, 4)), ErrorKind::SharingViolation);
+    assert_eq!(
+        kind(create_from_file(&path, FileMode::Create, 4, &MapOptions::new())),
+        ErrorKind::SharingViolation
+    );
     drop(alone);
     assert_eq!(std::fs::read(&path).unwrap(), b"kept");
-    assert!(MemoryMappedFile::create_from_file(&path, 0).is_ok());
+    assert!(create_from_file(&path, FileMode::Open, 0, &MapOptions::new()).is_ok());
 }
 
 #[test]
@@ -217,7 +229,7 @@ fn a_file_that_others_share_can_be_mapped_and_cannot_be_taken_alone() {
     std::fs::write(&path, b"bytes").unwrap();
     let other = File::open(&path).unwrap();
     other.lock_shared().unwrap();
-    let map = MemoryMappedFile::create_from_file(&path, 0).unwrap();
+    let map = create_from_file(&path, FileMode::Open, 0, &MapOptions::new()).unwrap();
     drop(other);
     assert!(take_alone(&path).is_none());
     drop(map);
@@ -229,14 +241,14 @@ fn two_maps_by_path_share_their_bytes() {
     let dir = own_dir();
     let path = dir.path().join("file");
     std::fs::write(&path, [0; 100]).unwrap();
-    let maps = [(); 2].map(|()| MemoryMappedFile::create_from_file(&path, 0).unwrap());
+    let maps = [(); 2].map(|()| create_from_file(&path, FileMode::Open, 0, &MapOptions::new()).unwrap());
     let views = maps.each_ref().map(|map| map.create_view_accessor(0, 0).unwrap());
     views[0].write(3, 0x1234u16).unwrap();
     assert_eq!(views[1].read::<u16>(3).unwrap(), 0x1234);
     views[1].write(3, 0x4321u16).unwrap();
     assert_eq!(views[0].read::<u16>(3).unwrap(), 0x4321);
     let read = MapOptions::new().access(Access::Read);
-    let readers = [(); 2].map(|()| read.create_from_file(&path, 0).unwrap());
+    let readers = [(); 2].map(|()| create_from_file(&path, FileMode::Open, 0, &read).unwrap());
     for map in readers {
         let view = map.create_view_accessor_with(0, 0, Access::Read).unwrap();
         assert_eq!(view.read::<u16>(3).unwrap(), 0x4321);
@@ -263,7 +275,7 @@ fn two_maps_of_one_open_file_share_their_bytes_with_it() {
     assert_eq!(views[1].read::<[u8; 5]>(0).unwrap(), *b"third");
 }
 
-// What is no file.
+// Things that are not files.
 
 #[test]
 #[cfg(target_os = "linux")] // rustix makes no FIFOs on macOS.
@@ -274,12 +286,12 @@ fn a_fifo_is_unsupported_and_never_waits() {
     rustix::fs::mknodat(rustix::fs::CWD, &path, kind_of_file, rustix::fs::Mode::RWXU, 0).unwrap();
     for capacity in [0, 1] {
         for access in [Access::Read, Access::ReadWrite, Access::CopyOnWrite] {
-            for mode in [OpenMode::Open, OpenMode::OpenOrCreate] {
-                let map = with_mode(mode).access(access).create_from_file(&path, capacity);
+            for mode in [FileMode::Open, FileMode::OpenOrCreate] {
+                let map = create_from_file(&path, mode, capacity, &MapOptions::new().access(access));
                 assert_eq!(kind(map), ErrorKind::Unsupported, "{access} {mode:?} {capacity}");
             }
         }
-        let map = with_mode(OpenMode::Create).create_from_file(&path, capacity);
+        let map = create_from_file(&path, FileMode::Create, capacity, &MapOptions::new());
         assert_eq!(kind(map), ErrorKind::Unsupported);
         assert!(path.exists());
     }
@@ -308,12 +320,15 @@ fn both_ends_of_a_pipe_are_unsupported() {
 fn a_directory_is_denied() {
     let dir = own_dir();
     for access in [Access::Read, Access::ReadWrite] {
-        for mode in [OpenMode::Open, OpenMode::OpenOrCreate] {
-            let map = with_mode(mode).access(access).create_from_file(dir.path(), 100);
+        for mode in [FileMode::Open, FileMode::OpenOrCreate] {
+            let map = create_from_file(dir.path(), mode, 100, &MapOptions::new().access(access));
             assert_eq!(kind(map), ErrorKind::AccessDenied, "{access} {mode:?}");
         }
     }
-    assert_eq!(kind(with_mode(OpenMode::Create).create_from_file(dir.path(), 100)), ErrorKind::AccessDenied);
+    assert_eq!(
+        kind(create_from_file(dir.path(), FileMode::Create, 100, &MapOptions::new())),
+        ErrorKind::AccessDenied
+    );
 }
 
 #[test]
@@ -322,15 +337,18 @@ fn a_link_that_leads_nowhere_is_refused_and_left() {
     let dir = own_dir();
     let path = dir.path().join("link");
     std::os::unix::fs::symlink(dir.path().join("nowhere"), &path).unwrap();
-    for mode in [OpenMode::OpenOrCreate, OpenMode::Create] {
-        assert_eq!(kind(with_mode(mode).create_from_file(&path, 100)), ErrorKind::WrongKind);
+    for mode in [FileMode::OpenOrCreate, FileMode::Create] {
+        assert_eq!(kind(create_from_file(&path, mode, 100, &MapOptions::new())), ErrorKind::WrongKind);
     }
-    assert_eq!(kind(with_mode(OpenMode::CreateNew).create_from_file(&path, 100)), ErrorKind::AlreadyExists);
-    assert_eq!(kind(MemoryMappedFile::create_from_file(&path, 100)), ErrorKind::NotFound);
+    assert_eq!(
+        kind(create_from_file(&path, FileMode::CreateNew, 100, &MapOptions::new())),
+        ErrorKind::AlreadyExists
+    );
+    assert_eq!(kind(create_from_file(&path, FileMode::Open, 100, &MapOptions::new())), ErrorKind::NotFound);
     assert!(path.is_symlink());
-    // One that leads somewhere is followed.
+    // A link that leads somewhere is followed.
     std::fs::write(dir.path().join("nowhere"), b"here").unwrap();
-    assert_eq!(MemoryMappedFile::create_from_file(&path, 0).unwrap().capacity(), 4);
+    assert_eq!(create_from_file(&path, FileMode::Open, 0, &MapOptions::new()).unwrap().capacity(), 4);
 }
 
 #[test]
@@ -338,8 +356,11 @@ fn a_link_that_leads_nowhere_is_refused_and_left() {
 fn the_device_of_zeroes_can_be_mapped_with_a_capacity() {
     for access in [Access::Read, Access::ReadWrite] {
         let options = MapOptions::new().access(access);
-        assert_eq!(kind(options.create_from_file("/dev/zero", 0)), ErrorKind::InvalidArgument);
-        let map = options.create_from_file("/dev/zero", 4096).unwrap();
+        assert_eq!(
+            kind(create_from_file("/dev/zero", FileMode::Open, 0, &options)),
+            ErrorKind::InvalidArgument
+        );
+        let map = create_from_file("/dev/zero", FileMode::Open, 4096, &options).unwrap();
         assert_eq!(map.capacity(), 4096);
         match map.create_view_accessor_with(0, 0, access) {
             Ok(view) => assert_eq!(view.read::<[u64; 4]>(0).unwrap(), [0; 4]),
@@ -360,7 +381,7 @@ fn a_file_that_must_not_be_written_is_mapped_for_reading_only() {
     let mut permissions = writable.clone();
     permissions.set_readonly(true);
     std::fs::set_permissions(&path, permissions).unwrap();
-    let open = |access| MapOptions::new().access(access).create_from_file(&path, 0);
+    let open = |access| create_from_file(&path, FileMode::Open, 0, &MapOptions::new().access(access));
     assert!(open(Access::Read).is_ok());
     if OpenOptions::new().write(true).open(&path).is_ok() {
         eprintln!("not proven as root, whom permissions do not bind: read-write maps are denied");
@@ -368,7 +389,7 @@ fn a_file_that_must_not_be_written_is_mapped_for_reading_only() {
     }
     assert_eq!(kind(open(Access::ReadWrite)), ErrorKind::AccessDenied);
     assert_eq!(kind(open(Access::CopyOnWrite)), ErrorKind::AccessDenied);
-    // Or Windows would not delete it.
+    // Otherwise Windows would not delete it.
     std::fs::set_permissions(&path, writable).unwrap();
 }
 
@@ -379,7 +400,7 @@ fn what_is_written_is_in_the_file_after_flush_and_after_drop() {
     let dir = own_dir();
     let path = dir.path().join("file");
     std::fs::write(&path, [0; 10_000]).unwrap();
-    let map = MemoryMappedFile::create_from_file(&path, 0).unwrap();
+    let map = create_from_file(&path, FileMode::Open, 0, &MapOptions::new()).unwrap();
     let view = map.create_view_accessor(4095, 3).unwrap();
     view.write(0, *b"abc").unwrap();
     view.flush().unwrap();
@@ -416,11 +437,11 @@ fn flush_covers_the_last_bytes_of_a_view_that_starts_inside_a_page() {
     // Two bytes on both sides of a boundary that no larger unit of the page cache spans, in a file of holes.
     let boundary = 1u64 << 28;
     File::create(&path).unwrap().set_len(boundary + page).unwrap();
-    let map = MemoryMappedFile::create_from_file(&path, 0).unwrap();
+    let map = create_from_file(&path, FileMode::Open, 0, &MapOptions::new()).unwrap();
     let view = map.create_view_accessor(boundary - 1, 2).unwrap();
     assert_eq!(view.pointer_offset(), page - 1);
     let address = view.as_ptr().addr();
-    // What a flush of both pages does here: on a file system in memory, pages stay dirty for ever.
+    // What a flush of both pages does here: on a file system in memory, pages stay dirty forever.
     view.write(0, [1u8, 2]).unwrap();
     File::open(&path).unwrap().sync_all().unwrap();
     if dirty(address) != 0 {
@@ -438,8 +459,8 @@ fn flush_covers_the_last_bytes_of_a_view_that_starts_inside_a_page() {
 fn a_named_map_on_a_file_is_opened_by_name_with_the_same_bytes() {
     let dir = own_dir();
     let path = dir.path().join("file");
-    let options = within(&dir).open_mode(OpenMode::CreateNew).map_name("n");
-    let map = options.create_from_file(&path, 10_000).unwrap();
+    let options = within(&dir).map_name("n");
+    let map = create_from_file(&path, FileMode::CreateNew, 10_000, &options).unwrap();
     let view = map.create_view_accessor(0, 0).unwrap();
     view.write(4095, *b"bytes").unwrap();
     let other = within(&dir).open_existing("n").unwrap();
@@ -450,7 +471,7 @@ fn a_named_map_on_a_file_is_opened_by_name_with_the_same_bytes() {
     assert_eq!(view.read::<[u8; 4]>(0).unwrap(), *b"back");
     other_view.flush().unwrap();
     drop((view, map));
-    // The name lives with the other holder.
+    // The name lives on with the other holder.
     assert!(within(&dir).open_existing("n").is_ok());
     drop((other_view, other));
     assert_eq!(kind(within(&dir).open_existing("n")), ErrorKind::NotFound);
@@ -474,18 +495,18 @@ fn a_name_in_use_is_refused_and_the_created_file_deleted() {
     let dir = own_dir();
     let other_path = dir.path().join("other");
     let in_memory = within(&dir).create_new("memory", 100).unwrap();
-    let on_file = within(&dir).open_mode(OpenMode::CreateNew).map_name("file");
-    let _on_file = on_file.create_from_file(dir.path().join("first"), 100).unwrap();
+    let first = dir.path().join("first");
+    let _on_file = create_from_file(first, FileMode::CreateNew, 100, &within(&dir).map_name("file")).unwrap();
     for name in ["memory", "file"] {
-        for mode in [OpenMode::CreateNew, OpenMode::Create, OpenMode::OpenOrCreate] {
-            let options = within(&dir).open_mode(mode).map_name(name);
-            assert_eq!(kind(options.create_from_file(&other_path, 50)), ErrorKind::AlreadyExists);
+        for mode in [FileMode::CreateNew, FileMode::Create, FileMode::OpenOrCreate] {
+            let options = within(&dir).map_name(name);
+            assert_eq!(kind(create_from_file(&other_path, mode, 50, &options)), ErrorKind::AlreadyExists);
             assert!(!other_path.exists(), "{name} {mode:?}");
         }
     }
     std::fs::write(&other_path, b"kept").unwrap();
     let options = within(&dir).map_name("memory");
-    assert_eq!(kind(options.create_from_file(&other_path, 0)), ErrorKind::AlreadyExists);
+    assert_eq!(kind(create_from_file(&other_path, FileMode::Open, 0, &options)), ErrorKind::AlreadyExists);
     assert_eq!(std::fs::read(&other_path).unwrap(), b"kept");
     assert_eq!(in_memory.capacity(), 100);
     // And the other way round.

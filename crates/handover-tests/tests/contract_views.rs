@@ -1,6 +1,6 @@
-//! Proves the details of accessors and streams: what lies at which byte, which error a bad position gives, what is
-//! written when something does not fit (nothing), and that both kinds of view agree with a plain buffer under any
-//! sequence of operations.
+//! Proves the details of accessors and streams: what lies at which byte, which error a bad position gives,
+//! what is written when something does not fit (nothing), and that both kinds of view agree with a plain
+//! buffer under any sequence of operations.
 
 mod contract_common;
 
@@ -8,7 +8,10 @@ use std::io::{BufRead, Cursor, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use contract_common::{failure, kind};
-use handover::{Access, Decimal, ErrorKind, MapOptions, MemoryMappedFile, ViewAccessor, ViewStream};
+use handover::ErrorKind;
+use handover::map::dotnet::Decimal;
+use handover::map::{Access, MapOptions, MemoryMappedFile, ViewAccessor, ViewStream};
+use handover_tests::word;
 use proptest::prelude::*;
 
 const POSITION_RANGE: (ErrorKind, &str) = (ErrorKind::OutOfRange, "position");
@@ -72,17 +75,17 @@ fn a_decimal_lies_as_lo_mid_hi_flags_and_only_valid_flags_are_read() {
     view.write(3, value).unwrap();
     let words = [value.lo, value.mid, value.hi, value.flags].map(u32::to_ne_bytes);
     assert_eq!(bytes_of(&view)[3..19], *words.as_flattened());
-    assert_eq!(view.read_decimal(3).unwrap(), value);
+    assert_eq!(Decimal::read(&view, 3).unwrap(), value);
     for flags in [0, 0x8000_0000, 28 << 16, 0x8000_0000 | 28 << 16] {
         view.write(15, flags).unwrap();
-        assert_eq!(view.read_decimal(3).unwrap().flags, flags);
+        assert_eq!(Decimal::read(&view, 3).unwrap().flags, flags);
     }
     for flags in [29 << 16, 0xFF << 16, 1, 0x8000, 0x0100_0000, 0x4000_0000, u32::MAX] {
         view.write(15, flags).unwrap();
-        assert_eq!(kind(view.read_decimal(3)), ErrorKind::InvalidArgument, "{flags:#x}");
+        assert_eq!(kind(Decimal::read(&view, 3)), ErrorKind::InvalidArgument, "{flags:#x}");
     }
-    assert_eq!(failure(view.read_decimal(25)), POSITION);
-    assert_eq!(failure(view.read_decimal(40)), POSITION_RANGE);
+    assert_eq!(failure(Decimal::read(&view, 25)), POSITION);
+    assert_eq!(failure(Decimal::read(&view, 40)), POSITION_RANGE);
 }
 
 #[test]
@@ -96,7 +99,7 @@ fn a_position_at_the_end_is_out_of_range_and_one_too_near_it_is_invalid() {
         assert_eq!(failure(view.read_bool(position)), POSITION_RANGE);
         assert_eq!(failure(view.write_bool(position, true)), POSITION_RANGE);
         assert_eq!(failure(view.load::<AtomicU8>(position)), POSITION_RANGE);
-        assert_eq!(failure(view.atomic::<AtomicU8>(position)), POSITION_RANGE);
+        assert_eq!(failure(word::<AtomicU8>(&view, position)), POSITION_RANGE);
         assert_eq!(failure(view.read_array(position, &mut [0u8])), POSITION_RANGE);
         assert_eq!(failure(view.write_array(position, &[1u8])), POSITION_RANGE);
     }
@@ -117,7 +120,7 @@ fn array_elements_lie_at_dotnets_distances() {
     assert_eq!(bytes_of(&view)[..5], [0, 1, 2, 3, 0]);
     view.write_array(1, &[0x0101u16, 0x0202]).unwrap();
     assert_eq!(bytes_of(&view)[..6], [0, 1, 1, 2, 2, 0]);
-    // Three bytes take four, five take eight; what is between stays as it was.
+    // Three bytes take four, five take eight; the gaps stay as they were.
     let view = accessor(64);
     view.write_array(2, &[[1u8; 3], [2; 3]]).unwrap();
     assert_eq!(bytes_of(&view)[..10], [0, 0, 1, 1, 1, 0, 2, 2, 2, 0]);
@@ -179,7 +182,7 @@ fn an_atomic_word_must_lie_aligned_in_memory() {
                 ($($atomic:ty),*) => {$(
                     let expected = expect(size_of::<$atomic>() as u64);
                     assert_eq!(view.load::<$atomic>(position).err().map(|e| failure::<()>(Err(e))), expected);
-                    assert_eq!(view.atomic::<$atomic>(position).err().map(|e| failure::<()>(Err(e))), expected);
+                    assert_eq!(word::<$atomic>(&view, position).err().map(|e| failure::<()>(Err(e))), expected);
                 )*};
             }
             check!(AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicI64);
@@ -192,11 +195,11 @@ fn a_read_view_loads_atomically_and_lends_no_atomic() {
     let map = MemoryMappedFile::anonymous(64).unwrap();
     let writer = map.create_view_accessor(0, 0).unwrap();
     let reader = map.create_view_accessor_with(0, 0, Access::Read).unwrap();
-    writer.atomic::<AtomicU64>(8).unwrap().store(u64::MAX - 1, Ordering::Release);
+    word::<AtomicU64>(&writer, 8).unwrap().store(u64::MAX - 1, Ordering::Release);
     assert_eq!(reader.load::<AtomicU64>(8).unwrap(), u64::MAX - 1);
     assert_eq!(reader.load::<AtomicI64>(8).unwrap(), -2);
-    assert_eq!(kind(reader.atomic::<AtomicU64>(8)), ErrorKind::Unsupported);
-    // Also where the memory itself can't be written at all.
+    assert_eq!(kind(word::<AtomicU64>(&reader, 8)), ErrorKind::AccessDenied);
+    // Also where the memory itself is not writable.
     let map = MapOptions::new().access(Access::Read).anonymous(64).unwrap();
     let reader = map.create_view_accessor_with(0, 0, Access::Read).unwrap();
     assert_eq!(reader.load::<AtomicU64>(0).unwrap(), 0);
@@ -211,7 +214,7 @@ fn threads_count_together_through_views_of_their_own() {
             let view = map.create_view_accessor(0, 0).unwrap();
             scope.spawn(move || {
                 for _ in 0..ROUNDS {
-                    view.atomic::<AtomicU64>(8).unwrap().fetch_add(1, Ordering::Relaxed);
+                    word::<AtomicU64>(&view, 8).unwrap().fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
@@ -237,7 +240,7 @@ fn a_write_past_the_end_writes_nothing() {
     let refused = |view: &mut ViewStream, from: &[u8]| {
         assert_eq!(view.write(from).unwrap_err().kind(), std::io::ErrorKind::Unsupported);
     };
-    // It would fit in part.
+    // Part of it would fit.
     refused(&mut view, b"abc");
     assert_eq!(view.position(), 8);
     view.seek(SeekFrom::Start(10)).unwrap();
@@ -331,7 +334,7 @@ enum Step {
     SeekStart(u64),
     SeekCurrent(i64),
     SeekEnd(i64),
-    /// Looks at the buffer and takes so many of a thousand parts of it.
+    /// Looks at the buffer and takes this many thousandths of it.
     Consume(usize),
     Line,
 }

@@ -1,7 +1,7 @@
 //! A process that is killed before any of the system calls that create, open or close a name leaves no
-//! half-made map: with its creator dead the name does not exist; with a holder alive it is whole; and one
-//! operation on the scope removes every file that was left. While the process stands still at that place, but
-//! without the directory's lock, others find the name whole or not at all.
+//! half-made map. With its creator dead the name does not exist; with a holder alive it is whole; and one
+//! operation on the scope removes every file left behind. While the process is stopped at that place without
+//! the directory's lock, others find the name whole or not at all.
 
 #![cfg(target_os = "linux")]
 
@@ -11,15 +11,16 @@ use handover_tests::trace::{Before, send_stopped};
 use handover_tests::{Actor, Command, How, Map, Obey, Open, Reply, Stage, files_in};
 
 const CAPACITY: u64 = 70_000;
-/// So small that it is made without letting go of the directory.
+/// So small that the creator makes it without releasing the directory's lock.
 const SMALL: u64 = 7_000;
 
 fn stage() -> Stage {
     Stage::new(env!("CARGO_BIN_EXE_actor"))
 }
 
-/// Has a new actor prepare, then stop before each of the system calls of a command, one after the other, and
-/// die there. `check` sees the stage before and after its death; it gets whether the actor is still there.
+/// Makes a new actor prepare, then stop before each of the system calls of a command, one after the other,
+/// and die there. `check` sees the stage before and after its death, and learns whether the actor is still
+/// there.
 fn at_every_call(
     stage: &Stage,
     prepare: impl Fn(&mut Actor) -> Command,
@@ -47,7 +48,7 @@ fn at_every_call(
     panic!("the command does not end");
 }
 
-/// The name is not there, or leads to zeroes of the right capacity.
+/// The name does not exist, or leads to zeroes of the right capacity.
 fn expect_whole_or_gone(watcher: &mut Actor, name: &str, capacity: u64) -> bool {
     match watcher.open(&Open::open_existing(name)) {
         Ok(map) => {
@@ -157,7 +158,7 @@ fn creator_of_a_name_for_a_file() {
     );
 }
 
-/// Kills somebody who joins a living name: it stays, and ends with its holder.
+/// Kills a process that joins a living name: the name stays, and ends with its holder.
 #[test]
 fn one_who_opens_a_name() {
     for how in [How::OpenExisting, How::CreateOrOpen] {
@@ -188,7 +189,7 @@ fn one_who_opens_a_name() {
     }
 }
 
-/// Kills the last holder while it closes: the name is gone, and the next operation removes what is left.
+/// Kills the last holder while it closes: the name is gone, and the next operation removes the leftovers.
 #[test]
 fn last_holder_that_closes() {
     let stage = stage();
@@ -214,7 +215,7 @@ fn last_holder_that_closes() {
     );
 }
 
-/// Kills a holder that closes while another holds: the name and its bytes stay.
+/// Kills a holder that closes while another one holds the name: the name and its bytes stay.
 #[test]
 fn holder_that_closes_beside_another() {
     let stage = stage();
@@ -238,7 +239,7 @@ fn holder_that_closes_beside_another() {
     );
 }
 
-/// Kills somebody who sweeps: the leftovers are gone after the next sweep, the living stay.
+/// Kills a process that sweeps: the leftovers are gone after the next sweep, and the living names stay.
 #[test]
 fn one_who_collects_garbage() {
     let stage = stage();

@@ -1,6 +1,6 @@
 //! The directory of a scope, or the file of a name, is replaced while an operation is under way (somebody
-//! tidies up, or means harm): an operation that waited for the lock of a directory that is no longer there goes
-//! to the one that is, and no process ends up holding one file and mapping another.
+//! tidies up, or means harm). An operation that waited for the lock of a vanished directory goes to the new
+//! one, and no process ends up holding one file and mapping another.
 
 #![cfg(target_os = "linux")]
 
@@ -42,7 +42,7 @@ fn created_where_others_look(capacity: u64, locks: usize) {
         creator.write(map, 0, b"one map");
         let found = watcher.open_existing("name");
         assert_eq!(watcher.read(found, 0, 7), b"one map");
-        // What was prepared in the other one is gone.
+        // What was prepared in the other directory is gone.
         assert!(files_in(&aside).is_empty(), "left {:?}", files_in(&aside));
     }
 }
@@ -60,7 +60,7 @@ fn a_file_that_is_replaced_while_it_is_opened_is_not_mixed_up() {
     for how in [How::OpenExisting, How::CreateOrOpen] {
         for place in 0.. {
             let stage = stage();
-            // Two whole maps of one name, with a holder each; the one that comes has a mode that no map has.
+            // Two whole maps of one name, with a holder each; the new one has a mode that no map has.
             let mut first = stage.actor();
             let map = first.create_new("name", 100);
             first.write(map, 0, b"first");

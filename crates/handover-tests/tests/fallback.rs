@@ -1,5 +1,5 @@
-//! Without `HANDOVER_DIR` names lie in `/dev/shm`, and in `/tmp` where that is missing or not safe; never in a
-//! directory that others can write to without the sticky bit. Each actor sees file systems of its own there.
+//! Without `HANDOVER_DIR` names lie in `/dev/shm`, or in `/tmp` where that is missing or unsafe; never in a
+//! directory that others can write to without the sticky bit. Each actor sees private file systems there.
 
 #![cfg(target_os = "linux")]
 
@@ -11,7 +11,7 @@ fn stage() -> Stage {
     Stage::new(env!("CARGO_BIN_EXE_actor"))
 }
 
-/// An actor with empty file systems of its own, and no `HANDOVER_DIR`.
+/// An actor with private, empty file systems and no `HANDOVER_DIR`.
 fn actor(stage: &Stage, mounts: &[(&str, &str)]) -> Actor {
     let mut actor = stage.actor();
     actor.tell(&Command::Environment { name: "HANDOVER_DIR".to_owned(), value: None });
@@ -49,7 +49,7 @@ fn without_shared_memory_names_lie_in_tmp() {
     if !is_root() {
         skip!("only root can mount file systems");
     }
-    // Over /dev: there is no /dev/shm any more.
+    // This covers /dev: there is no /dev/shm any more.
     let mut actor = actor(&stage(), &[("/tmp", "mode=1777"), ("/dev", "mode=755")]);
     in_use(&mut actor, "/tmp", &BOTH);
 }

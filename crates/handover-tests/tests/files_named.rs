@@ -1,4 +1,4 @@
-//! A map on a file can have a name: other processes open the file's bytes by it, the name ends with its last
+//! A map on a file can have a name. Other processes open the file's bytes by it, the name ends with its last
 //! holder, and the file stays.
 
 use handover_tests::{Obey, Open, Stage};

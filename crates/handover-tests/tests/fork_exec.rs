@@ -1,6 +1,6 @@
-//! A forked child keeps its parent's maps alive while it lives, however the parent ends; running another
-//! program closes them, unless they were made inheritable; each of several handles and threads of one process
-//! holds for itself.
+//! A forked child keeps its parent's maps alive while it lives, however the parent ends. Running another
+//! program closes them, unless they were made inheritable. Each of several handles and threads of one process
+//! holds separately.
 
 #[cfg(target_os = "linux")]
 use handover_tests::How;

@@ -1,5 +1,5 @@
-//! Where memory runs out, creating a map is an error and nothing is left: no process dies of it, neither then
-//! nor when it writes to a map that it has. The limit of a process on the size of files counts too.
+//! When memory runs out, creating a map is an error and leaves nothing. No process dies of it, neither then
+//! nor when it writes to a map that it has. A process's limit on the size of files counts too.
 
 #![cfg(target_os = "linux")]
 
@@ -11,7 +11,8 @@ fn stage() -> Stage {
     Stage::new(env!("CARGO_BIN_EXE_actor"))
 }
 
-/// An actor whose names lie on a file system of so many bytes, which only it sees, and where that is.
+/// An actor whose names lie on a file system of this many bytes, which only it sees, and the path of that
+/// file system.
 fn with_memory(stage: &Stage, size: u64) -> (Actor, PathBuf) {
     let small = stage.path().join("small");
     std::fs::create_dir_all(&small).expect("a directory");
@@ -41,7 +42,7 @@ fn a_map_that_does_not_fit_is_an_error_at_creation() {
         assert!(files(&mut actor, &small).is_empty());
         actor.expect_gone("large");
     }
-    // What fits is there to the last byte.
+    // What fits has memory to the last byte.
     let map = actor.create_new("fits", 900_000);
     actor.write(map, 899_000, &[1; 1000]);
     actor.close(map);
@@ -68,7 +69,7 @@ fn maps_that_fill_the_memory_can_all_be_written() {
     for map in &maps {
         actor.write(*map, 0, &vec![0xFF; 100_000]);
     }
-    // Room that a map gives back is there for the next.
+    // The next map can use the memory that a map gives back.
     let freed = maps.pop().expect("some");
     actor.close(freed);
     actor.expect_fresh("next", 100_000);
@@ -118,7 +119,7 @@ fn a_file_that_can_not_grow_keeps_its_length() {
     }
     let map = actor.must_open(&Open::from_file(&path, "", 0));
     assert_eq!(actor.read(map, 0, 7), b"content");
-    // A file that the call itself makes is gone again.
+    // A file that the call itself created is gone again.
     let new = small.join("new");
     actor.expect_refused(&Open::from_file(&new, "", 2 << 20), "NoSpace");
     assert!(actor.ask(&Command::FileLength(new)).is_err());

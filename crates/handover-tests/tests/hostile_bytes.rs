@@ -1,7 +1,8 @@
-//! Proves that whatever bytes lie in a map, opening, reading and writing it give an error or a value: no panic, no
-//! call that does not return, no access out of bounds, and no allocation that follows a number from the map.
+//! Proves that whatever bytes lie in a map, opening, reading and writing it give an error or a value: no
+//! panic, no call that does not return, no access out of bounds, and no allocation that follows a number from
+//! the map.
 //!
-//! The debug build's assertions and overflow checks are part of the proof. Every test runs under a guard against
+//! The debug build's assertions and overflow checks are part of the proof. A guard ends every test that
 //! hangs.
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -10,17 +11,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, SystemTime};
 
-use handover::codec::MessagePack;
+use handover::cell::{Cell, CellOptions, Meta};
+use handover::codec::{Json, MessagePack};
+use handover::map::{Access, MapOptions, MemoryMappedFile, ViewAccessor};
+use handover::{Error, ErrorKind, MapperOptions};
 #[cfg_attr(not(target_os = "linux"), allow(unused_imports, reason = "some tests are for Linux"))]
-use handover::{
-    Access, Cell, CellOptions, Error, ErrorKind, MapOptions, MapperOptions, MemoryMappedFile, Meta, OpenMode,
-    ViewAccessor,
-};
 use handover_tests::fuzz::{Random, Source, TARGETS, Target, telling_word};
 #[cfg_attr(not(target_os = "linux"), allow(unused_imports, reason = "some tests are for Linux"))]
-use handover_tests::{HANG, names_in, own_dir, skip};
+use handover_tests::{HANG, names_in, own_dir, skip, word};
 
-/// Refuses what no value in these tests needs.
+/// Refuses sizes that no value in these tests needs.
 struct Sparing;
 
 const ALLOCATION_LIMIT: usize = 64 << 20;
@@ -44,7 +44,7 @@ unsafe impl GlobalAlloc for Sparing {
     }
 }
 
-/// Runs a test on a thread of its own, and ends the whole program if it does not come back.
+/// Runs a test on a separate thread, and ends the whole program if it does not return.
 fn guarded(body: impl FnOnce() + Send + 'static) {
     let (done, came_back) = channel();
     let thread = std::thread::spawn(move || {
@@ -60,7 +60,7 @@ fn guarded(body: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Ends a thread that goes on until told, also when its test fails.
+/// Ends a thread that runs until told, even when its test fails.
 struct StopAtEnd<'a>(&'a AtomicBool);
 
 impl Drop for StopAtEnd<'_> {
@@ -69,7 +69,7 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// Feeds a target with what is kept and with `count` new inputs.
+/// Feeds a target with the kept inputs and with `count` new ones.
 fn feed(name: &'static str, count: u64) {
     guarded(move || {
         let target = Target::find(name).expect("a target");
@@ -145,11 +145,12 @@ fn field(slot: u64, at: u64) -> u64 {
     SLOT_HEADERS + slot * 64 + at
 }
 
-/// A cell in a map of 64 KiB with the value "a value" of type "t" in version 1, which is in slot 0, and a view of it.
+/// A cell in a map of 64 KiB with the value "a value" of type "t" in version 1, which is in slot 0, and a
+/// view of it.
 fn with_a_value() -> (Cell, ViewAccessor) {
     let map = MemoryMappedFile::anonymous(65_536).unwrap();
     let view = map.create_view_accessor(0, 0).unwrap();
-    let cell = Cell::create(map).unwrap();
+    let cell = Cell::make_in(map).unwrap();
     let meta = Meta { codec: 7, type_name: Some("t"), expires: 0 };
     assert_eq!(cell.try_writer().unwrap().unwrap().publish_as(&meta, b"a value").unwrap(), 1);
     assert_eq!(view.read::<u64>(CURRENT).unwrap(), 1 << 6);
@@ -160,7 +161,7 @@ fn all_kinds(cell: &Cell) -> [Result<(), ErrorKind>; 4] {
     let kind = |error: Error| error.kind();
     [
         cell.reader().load().map(|_| ()).map_err(kind),
-        cell.reader().read().map(|_| ()).map_err(kind),
+        cell.reader().copy().map(|_| ()).map_err(kind),
         cell.copy().map(|_| ()).map_err(kind),
         cell.info().map(|_| ()).map_err(kind),
     ]
@@ -199,18 +200,18 @@ fn a_length_beyond_capacity_or_memory_is_damage() {
 fn a_length_that_no_memory_holds_is_an_error_and_takes_none() {
     let map = MapOptions::new().delay_allocate_pages(true).anonymous(8 << 30).unwrap();
     let view = map.create_view_accessor(0, 0).unwrap();
-    let cell = Cell::create(map).unwrap();
+    let cell = Cell::make_in(map).unwrap();
     cell.try_writer().unwrap().unwrap().publish(b"a value").unwrap();
     let length = ALLOCATION_LIMIT as u64 + 1;
     view.write(field(0, 8), length).unwrap();
     assert_eq!(all_kinds(&cell), [Err(ErrorKind::Corrupt); 4]);
-    // With the extent forged as well, only the allocator is left to refuse.
+    // With the extent forged too, only the allocator is left to refuse.
     view.write(field(0, 48), length).unwrap();
     assert_eq!(cell.copy().unwrap_err().kind(), ErrorKind::NoSpace);
-    assert_eq!(cell.reader().read().unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!(cell.reader().copy().unwrap_err().kind(), ErrorKind::NoSpace);
     let mut reader = cell.reader();
-    assert_eq!(reader.load().unwrap().unwrap().to_vec().unwrap_err().kind(), ErrorKind::NoSpace);
-    // What is told without the value needs no room for it.
+    assert_eq!(reader.load().unwrap().unwrap().copy().unwrap_err().kind(), ErrorKind::NoSpace);
+    // Information without the value needs no room for the value.
     assert_eq!(cell.info().unwrap().length, Some(length));
 }
 
@@ -244,7 +245,7 @@ fn times_of_any_number_are_times() {
         let value = cell.copy().unwrap().unwrap();
         assert_eq!(
             value.written.duration_since(SystemTime::UNIX_EPOCH).unwrap(),
-            // Times have this unit on Windows.
+            // On Windows times have this unit.
             Duration::from_nanos(if cfg!(windows) { number / 100 * 100 } else { number })
         );
         assert_eq!(cell.reader().load().unwrap().unwrap().written(), value.written);
@@ -262,7 +263,7 @@ fn times_of_any_number_are_times() {
 fn pins_and_counts_of_any_number_keep_nobody_from_publishing() {
     let (cell, view) = with_a_value();
     let slots = u64::from(view.read::<u32>(32).unwrap());
-    // A pin in each entry, of owners that don't live.
+    // A pin in each entry, whose owners don't exist.
     for entry in 0..slots - 2 {
         view.write(4096 + entry * 64, entry + 2).unwrap();
     }
@@ -304,7 +305,7 @@ fn a_forged_extent_takes_no_memory_of_the_neighbours() {
     }
     for _ in 0..5 {
         cell.try_writer().unwrap().unwrap().publish(b"small").unwrap();
-        assert!(held.iter().all(|snapshot| snapshot.to_vec().unwrap().as_slice() == value.as_slice()));
+        assert!(held.iter().all(|snapshot| snapshot.copy().unwrap().as_slice() == value.as_slice()));
     }
 }
 
@@ -313,13 +314,13 @@ fn a_watch_gets_over_versions_that_go_back() {
     let dir = own_dir();
     let path = dir.path().join("cell");
     let options = MapperOptions::new();
-    let mapper = options.create_on_file::<u32, MessagePack>(&path, 64).unwrap();
+    let mapper = options.clone().capacity(64).create_or_open::<u32, MessagePack>(&path).unwrap();
     for number in 0..9 {
         mapper.set(&number).unwrap();
     }
     let view = mapper.map().create_view_accessor(0, 0).unwrap();
     let newest = view.read::<u64>(CURRENT).unwrap();
-    // Seen as version 9 when waiting ends, and as version 3 when it is read.
+    // Waiting ends with version 9, and reading finds version 3.
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let (slot, stop, view) = (newest & 63, &stop, &view);
@@ -347,7 +348,7 @@ fn waiting_for_a_value_ends_in_time_while_versions_without_one_stream_past() {
     guarded(|| {
         let dir = own_dir();
         let options = MapperOptions::new().map(names_in(&dir));
-        let mapper = options.create::<u32>("empty", 64).unwrap();
+        let mapper = options.clone().capacity(64).create_or_open::<u32, Json>("empty").unwrap();
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -365,7 +366,7 @@ fn waiting_for_a_value_ends_in_time_while_versions_without_one_stream_past() {
     });
 }
 
-/// Readers read and writers write while a thread overwrites words, for so many calls each.
+/// Readers read and writers write while a thread overwrites words, for this many calls each.
 fn scribbled_over(file: bool, calls: u32) {
     guarded(move || {
         let dir = own_dir();
@@ -373,14 +374,14 @@ fn scribbled_over(file: bool, calls: u32) {
         let size = 16_384 + 5 * 8192;
         let open = || {
             if file {
-                MapOptions::new().open_mode(OpenMode::OpenOrCreate).create_from_file(&path, size).unwrap()
+                MapOptions::new().create_or_open(&path, size).unwrap()
             } else {
                 names_in(&dir).create_or_open("scribbled", size).unwrap()
             }
         };
         let first = open();
         let view = first.create_view_accessor(0, 0).unwrap();
-        let cells = [first, open(), open()].map(|map| Cell::create(map).unwrap());
+        let cells = [first, open(), open()].map(|map| Cell::make_in(map).unwrap());
         let stop = AtomicBool::new(false);
         let calls_made = AtomicU64::new(0);
         std::thread::scope(|scope| {
@@ -395,7 +396,7 @@ fn scribbled_over(file: bool, calls: u32) {
                         2..4 => 8192 + random.number() % 40 * 8,
                         _ => random.number() % (size - 64) / 8 * 8 + 56,
                     };
-                    if let Ok(word) = view.atomic::<AtomicU64>(at) {
+                    if let Ok(word) = word::<AtomicU64>(view, at) {
                         word.store(telling_word(&mut random), Ordering::Relaxed);
                     }
                 }
@@ -434,25 +435,28 @@ fn a_cell_on_a_file_that_is_scribbled_over_while_it_is_used() {
 fn loading_through_a_handle_that_cannot_write_is_an_error_even_where_its_file_can() {
     let dir = own_dir();
     let path = dir.path().join("cell");
-    let cell = CellOptions::new().create_on_file(&path, 64, &MapOptions::new()).unwrap();
+    let cell = CellOptions::new().capacity(64).create_or_open(&path).unwrap();
     cell.try_writer().unwrap().unwrap().publish(b"a value").unwrap();
     let file = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
     let map = MapOptions::new().access(Access::Read).from_file(file, 0).unwrap();
-    let reading = Cell::open(map).unwrap();
+    let reading = Cell::open_in(map).unwrap();
     assert!(!reading.can_write());
-    assert_eq!(reading.reader().load().unwrap_err().kind(), ErrorKind::Unsupported);
-    assert_eq!(reading.reader().read().unwrap().unwrap().bytes.as_slice(), b"a value");
-    assert_eq!(reading.try_writer().unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(reading.reader().load().unwrap_err().kind(), ErrorKind::AccessDenied);
+    assert_eq!(reading.reader().copy().unwrap().unwrap().bytes.as_slice(), b"a value");
+    assert_eq!(reading.try_writer().unwrap_err().kind(), ErrorKind::AccessDenied);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_record_that_leads_to_a_fifo_is_not_waited_for() {
     use std::os::unix::fs::MetadataExt;
+
+    use handover_tests::Start;
+
     guarded(|| {
         let dir = own_dir();
         let fifo = dir.path().join("fifo");
-        let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+        let made = std::process::Command::new("mkfifo").arg(&fifo).run();
         if !made.is_ok_and(|status| status.success()) {
             skip!("no FIFO can be made here");
         }
@@ -497,7 +501,7 @@ fn a_current_slot_that_does_not_exist_beside_a_durable_one_to_be_wiped_ends_nobo
     let (cell, view) = with_a_value();
     for slot in [12u64, 63] {
         view.write(CURRENT, 5u64 << 6 | slot).unwrap();
-        // Slot 0: the version that reached the disk last, and one to be wiped.
+        // Slot 0: the version that reached the disk last, marked for wiping.
         view.write(field(0, 0), 1u64).unwrap();
         view.write(144, 1u64 << 6).unwrap();
         view.write(field(0, 56), 2u64).unwrap();

@@ -1,21 +1,23 @@
-//! A mapper's reader lends the newest value, decoded once for each version, and never one that is gone. A cell's
-//! reader copies it to where the caller wants it.
+//! A mapper's reader lends the newest value, decoded once for each version, and never one that is gone. A
+//! cell's reader copies it to where the caller wants it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use handover::{CellOptions, ErrorKind, MapperOptions, MemoryMapper, Meta, Rights};
+use handover::cell::{CellOptions, Meta};
+use handover::map::Rights;
+use handover::{MapperOptions, MemoryMapper};
 use handover_tests::{OwnDir, names_in, own_dir};
 
 fn mapper(directory: &OwnDir) -> MemoryMapper<String> {
-    MapperOptions::new().map(names_in(directory)).create("n", 1000).unwrap()
+    MapperOptions::new().map(names_in(directory)).capacity(1000).create_or_open("n").unwrap()
 }
 
 #[test]
 fn a_value_is_decoded_once_for_each_version() {
     let directory = own_dir();
     let mapper = mapper(&directory);
-    let mut reader = mapper.reader().unwrap();
+    let mut reader = mapper.reader();
     assert_eq!(reader.get().unwrap(), None);
     for text in ["one", "two", "two"] {
         mapper.set(&text.to_owned()).unwrap();
@@ -31,7 +33,7 @@ fn a_value_is_decoded_once_for_each_version() {
 fn what_is_gone_is_not_lent() {
     let directory = own_dir();
     let mapper = mapper(&directory);
-    let mut reader = mapper.reader().unwrap();
+    let mut reader = mapper.reader();
     mapper.set(&"kept".to_owned()).unwrap();
     assert!(reader.get().unwrap().is_some());
     mapper.clear().unwrap();
@@ -43,30 +45,22 @@ fn what_is_gone_is_not_lent() {
 
     let soon = SystemTime::now() + Duration::from_millis(50);
     mapper.set_expires_at(&"brief".to_owned(), soon).unwrap();
-    // Lent for as long as it may be, and not longer: however this thread is delayed, both hold.
+    // The value is lent as long as it may be, and no longer. However this thread is delayed, both hold.
     loop {
         let before = SystemTime::now();
         let Some(value) = reader.get().unwrap() else { break };
         assert!(value == "brief" && before < soon, "lent after its time");
     }
     assert!(SystemTime::now() >= soon, "gone before its time");
-    assert_eq!(mapper.version().unwrap(), 6, "what has expired is removed");
-}
-
-#[test]
-fn the_plain_layout_has_no_reader() {
-    let directory = own_dir();
-    let mapper: MemoryMapper<String> =
-        MapperOptions::new().map(names_in(&directory)).plain().create("n", 1000).unwrap();
-    assert_eq!(mapper.reader().unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(mapper.version(), 6, "what has expired is removed");
 }
 
 #[test]
 fn a_value_is_copied_to_the_callers_buffer_as_far_as_there_is_room() {
     let directory = own_dir();
-    let cell = CellOptions::new().create_named("cell", 1 << 20, &names_in(&directory)).unwrap();
+    let cell = CellOptions::new().capacity(1 << 20).map(names_in(&directory)).create_or_open("cell").unwrap();
     let read_only = names_in(&directory).rights(Rights::READ).open_existing("cell").unwrap();
-    let mut readers = [cell.reader(), CellOptions::new().open(read_only).unwrap().reader()];
+    let mut readers = [cell.reader(), CellOptions::new().open_in(read_only).unwrap().reader()];
     for reader in &mut readers {
         assert_eq!(reader.copy_into(&mut [0; 10]).unwrap(), None);
     }
@@ -93,9 +87,9 @@ fn a_value_is_copied_to_the_callers_buffer_as_far_as_there_is_room() {
 #[test]
 fn bytes_that_nobody_may_read_any_more_are_not_copied() {
     let directory = own_dir();
-    let cell = CellOptions::new().create_named("cell", 1 << 20, &names_in(&directory)).unwrap();
+    let cell = CellOptions::new().capacity(1 << 20).map(names_in(&directory)).create_or_open("cell").unwrap();
     let read_only = names_in(&directory).rights(Rights::READ).open_existing("cell").unwrap();
-    let read_only = CellOptions::new().open(read_only).unwrap();
+    let read_only = CellOptions::new().open_in(read_only).unwrap();
     for length in [8, 1 << 20] {
         let expired = Meta { expires: 1, ..Meta::default() };
         cell.try_writer().unwrap().unwrap().publish_as(&expired, &vec![7; length]).unwrap();

@@ -17,7 +17,7 @@ enum End {
 const ENDS: [End; 3] = [End::Closes, End::Exits, End::IsKilled];
 
 impl End {
-    /// Ends the holding; an actor that only closes is given back, so that it lives on without the map.
+    /// Ends the holding. Returns an actor that only closes, so that it lives on without the map.
     fn of(self, mut actor: Actor, map: Map) -> Option<Actor> {
         match self {
             Self::Closes => {

@@ -1,6 +1,6 @@
-//! The lock of a scope's directory: when a process is killed that holds it, the next operation proceeds; when
-//! it is stopped instead, operations of others end with an error that names the directory, and nothing is
-//! lost when it goes on.
+//! The lock of a scope's directory. When its holder is killed, the next operation proceeds. When its holder
+//! is stopped instead, operations of others end with an error that names the directory, and nothing is lost
+//! when the holder goes on.
 
 #![cfg(target_os = "linux")]
 
@@ -11,7 +11,7 @@ fn stage() -> Stage {
     Stage::new(env!("CARGO_BIN_EXE_actor"))
 }
 
-/// Stops an actor when it has just taken the lock for the n-th time.
+/// Stops an actor right after it took the lock for the n-th time.
 fn with_lock<'a>(actor: &'a mut Actor, command: &Command, nth: usize) -> Option<Stopped<'a>> {
     let stopped = send_stopped(actor, command, Before::UsingLock(nth))?;
     assert!(stopped.has_lock);
@@ -52,7 +52,7 @@ fn the_next_operation_proceeds_when_the_lock_holder_is_killed() {
     assert!(stage.files().is_empty());
 }
 
-/// Takes the time limit of the lock, 5 seconds.
+/// Takes as long as the time limit of the lock, 5 seconds.
 #[test]
 fn a_stopped_lock_holder_is_reported() {
     let stage = stage();

@@ -1,6 +1,6 @@
-//! What is a name: any text but a backslash, up to 32,767 characters, each its own, found by other processes;
-//! `Local\` and `Global\` choose the scope. Two processes share bytes by name, and a third that comes late
-//! sees them.
+//! What a name can be: any text without a backslash, up to 32,767 characters. Each name is distinct, and
+//! other processes find it; `Local\` and `Global\` choose the scope. Two processes share bytes by name, and a
+//! third that comes late sees them.
 
 use handover_tests::{How, Obey, Open, Stage, found_capacity};
 
@@ -31,7 +31,7 @@ fn two_processes_share_bytes_and_a_third_comes_late() {
     third.expect_refused(&Open::create_new("shared", 5), "AlreadyExists");
 }
 
-/// Names that lead to a map each.
+/// Names that each lead to a separate map.
 fn allowed() -> Vec<String> {
     let long = "l".repeat(255);
     let mut names: Vec<String> = [
@@ -81,11 +81,11 @@ fn every_text_is_a_name_of_its_own() {
     let stage = stage();
     let (mut producer, mut consumer) = (stage.actor(), stage.actor());
     let mut names = allowed();
-    // These are the kernel's, or too long with the prefix of a scope, which the kernel counts.
+    // These belong to the kernel, or are too long with the prefix of a scope, which the kernel counts.
     if cfg!(windows) {
         names.retain(|name| name != "Local" && name.encode_utf16().count() + "Local\\".len() <= 32_766);
     }
-    // All live at a time, so that any two that are mixed up show.
+    // All live at the same time, so that a mix-up of any two shows.
     let maps: Vec<_> = names
         .iter()
         .enumerate()

@@ -1,25 +1,25 @@
-//! Proves what is promised for cells on files beyond power loss: values survive their processes, two processes
-//! share one file, damage is noticed when the file is opened and an older version comes back, and messages say
-//! what to do.
+//! Proves the promises for cells on files besides power loss: values survive their processes, two processes
+//! share one file, damage is noticed when the file is opened and an older version comes back, and messages
+//! say what to do.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use handover::cell::{Cell, CellOptions};
 use handover::codec::{Json, Text};
-use handover::{
-    Access, Cell, CellOptions, Durability, Error, ErrorKind, MapOptions, MapperOptions, MemoryMapper,
-    OpenMode,
-};
-use handover_tests::{FileAt, OwnDir, names_in, own_dir};
+use handover::map::dotnet::{FileMode, create_from_file};
+use handover::map::{Access, MapOptions};
+use handover::{Durability, ErrorKind, MapperOptions, MemoryMapper};
+use handover_tests::{FileAt, OwnDir, Start, names_in, own_dir};
 
 const HEADERS: u64 = 8192;
 const SLOTS: u64 = 16_384;
 const HANG: Duration = Duration::from_secs(60);
 
 fn cell(path: &Path, durability: Durability) -> Cell {
-    CellOptions::new().durability(durability).create_on_file(path, 3000, &MapOptions::new()).unwrap()
+    CellOptions::new().durability(durability).capacity(3000).create_or_open(path).unwrap()
 }
 
 fn set(cell: &Cell, value: &[u8]) -> u64 {
@@ -31,7 +31,7 @@ fn value(cell: &Cell) -> Option<Vec<u8>> {
 }
 
 fn read_only(path: &Path) -> handover::Result<Cell> {
-    Cell::open(MapOptions::new().access(Access::Read).create_from_file(path, 0)?)
+    Cell::open_in(MapOptions::new().access(Access::Read).open_existing(path)?)
 }
 
 fn word(path: &Path, at: u64) -> u64 {
@@ -52,7 +52,7 @@ fn current_slot(path: &Path) -> u64 {
     word(path, 64) & 63
 }
 
-/// Where the bytes of the current slot start; slots have 4,096 bytes for values of up to 3,000.
+/// Where the bytes of the current slot start; slots have 4,096 bytes for values of up to 3,000 bytes.
 fn current_bytes(path: &Path) -> u64 {
     SLOTS + current_slot(path) * 4096
 }
@@ -91,7 +91,7 @@ fn damage_to_the_newest_version_brings_the_one_before_back() {
         if at != Some(0) {
             assert_eq!(recovered.dropped(), Some(3));
         }
-        // The second one to open it has nothing to recover, and who only reads may now.
+        // The second one to open it has nothing to recover, and a read-only handle can open it now.
         assert_eq!(cell(&path, Durability::None).dropped(), None);
         assert_eq!(value(&read_only(&path).unwrap()).as_deref(), Some(&b"second"[..]));
         assert_eq!(set(&recovered, b"fourth"), 3);
@@ -141,10 +141,10 @@ fn damage_while_the_file_is_open_is_told_by_the_snapshot() {
     assert!(!snapshot.is_whole());
     damage(&path, current_bytes(&path));
     assert!(snapshot.is_whole());
-    // Taken out by another: the bytes are left for whoever holds them.
+    // Another process took it out: the bytes stay for whoever holds them.
     cell.try_writer().unwrap().unwrap().clear().unwrap();
     assert!(snapshot.is_whole());
-    assert_eq!(snapshot.to_vec().unwrap().as_slice(), b"third");
+    assert_eq!(snapshot.copy().unwrap().as_slice(), b"third");
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_damaged_file_with_a_writer_says_that_it_can_not_be_recovered_now() {
     let first = cell(&path, Durability::None);
     let lease = first.try_writer().unwrap().unwrap();
     damage(&path, current_bytes(&path));
-    let error = CellOptions::new().create_on_file(&path, 3000, &MapOptions::new()).unwrap_err();
+    let error = CellOptions::new().capacity(3000).create_or_open(&path).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
     assert!(error.to_string().contains("writers' lock"), "{error}");
     drop(lease);
@@ -167,7 +167,7 @@ fn every_durability_stores_and_reads() {
     for durability in [Durability::None, Durability::Flush, Durability::Sync] {
         let path = dir.path().join(format!("{durability:?}"));
         let options = MapperOptions::new().durability(durability);
-        let mapper: MemoryMapper<String, Json> = options.create_on_file(&path, 100).unwrap();
+        let mapper: MemoryMapper<String, Json> = options.clone().capacity(100).create_or_open(&path).unwrap();
         for version in 1..=20 {
             assert_eq!(mapper.set(&format!("value {version}")).unwrap(), version);
         }
@@ -175,9 +175,9 @@ fn every_durability_stores_and_reads() {
         assert_eq!(mapper.get().unwrap(), None);
         mapper.set(&"last".to_owned()).unwrap();
         drop(mapper);
-        let again: MemoryMapper<String, Json> = options.open_file(&path).unwrap();
-        assert_eq!((again.version().unwrap(), again.read().unwrap().as_str()), (22, "last"));
-        assert_eq!(again.cell().unwrap().dropped(), None);
+        let again: MemoryMapper<String, Json> = options.open_existing(&path).unwrap();
+        assert_eq!((again.version(), again.get().unwrap().unwrap().as_str()), (22, "last"));
+        assert_eq!(again.cell().dropped(), None);
     }
 }
 
@@ -187,10 +187,10 @@ fn what_was_taken_or_cleared_is_not_in_the_file() {
     for durability in [Durability::None, Durability::Sync] {
         let path = dir.path().join(format!("{durability:?}"));
         let strong: MemoryMapper<String, Text> =
-            MapperOptions::new().durability(Durability::Sync).create_on_file(&path, 3000).unwrap();
+            MapperOptions::new().durability(Durability::Sync).capacity(3000).create_or_open(&path).unwrap();
         strong.set(&"a t0ken that nobody may find".to_owned()).unwrap();
         let mapper: MemoryMapper<String, Text> =
-            MapperOptions::new().durability(durability).open_file(&path).unwrap();
+            MapperOptions::new().durability(durability).open_existing(&path).unwrap();
         assert!(mapper.take().unwrap().is_some());
         let bytes = fs::read(&path).unwrap();
         assert!(!bytes.windows(5).any(|window| window == b"t0ken"));
@@ -220,15 +220,15 @@ fn a_file_that_is_something_else_is_left_as_it_is() {
     for start in [&b"{\"a\":1}"[..], b"HANDCELL garbage", b"\x7fELF", &[0; 8]] {
         bytes[..start.len()].copy_from_slice(start);
         fs::write(&path, &bytes).unwrap();
-        let error = CellOptions::new().create_on_file(&path, 3000, &MapOptions::new()).unwrap_err();
+        let error = CellOptions::new().capacity(3000).create_or_open(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WrongKind, "{error}");
         assert_eq!(fs::read(&path).unwrap(), bytes);
         bytes[..16].fill(0);
     }
-    let error = CellOptions::new().create_on_file(&path, 3000, &MapOptions::new()).unwrap_err();
+    let error = CellOptions::new().capacity(3000).create_or_open(&path).unwrap_err();
     assert!(error.to_string().contains("move it away or remove it"), "{error}");
     fs::write(&path, b"short").unwrap();
-    let error = CellOptions::new().create_on_file(&path, 3000, &MapOptions::new()).unwrap_err();
+    let error = CellOptions::new().capacity(3000).create_or_open(&path).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::OutOfRange | ErrorKind::WrongKind), "{error}");
     assert_eq!(fs::read(&path).unwrap(), b"short");
 }
@@ -251,7 +251,7 @@ fn a_head_that_was_cut_short_is_completed() {
         let before = fs::metadata(&path).unwrap().len();
         if cut != head {
             let error = read_only(&path).unwrap_err();
-            assert!(error.to_string().contains("create makes one"), "{words:#b}: {error}");
+            assert!(error.to_string().contains("makes one"), "{words:#b}: {error}");
         }
         let made = cell(&path, Durability::None);
         assert_eq!((made.version(), value(&made)), (0, None), "{words:#b}");
@@ -281,17 +281,17 @@ fn a_file_that_grew_is_the_same_cell_and_one_that_was_cut_is_refused() {
     let path = with_three_versions(&dir);
     let length = fs::metadata(&path).unwrap().len();
     // A larger capacity leaves an existing cell as it is.
-    let same = CellOptions::new().create_on_file(&path, 1 << 20, &MapOptions::new()).unwrap();
+    let same = CellOptions::new().capacity(1 << 20).create_or_open(&path).unwrap();
     assert_eq!((same.version(), same.capacity() < 4096), (3, true));
     drop(same);
-    let map = MapOptions::new().create_from_file(&path, length * 2).unwrap();
-    let grown = Cell::open(map).unwrap();
+    let map = create_from_file(&path, FileMode::Open, length * 2, &MapOptions::new()).unwrap();
+    let grown = Cell::open_in(map).unwrap();
     assert_eq!(value(&grown).as_deref(), Some(&b"third"[..]));
     assert_eq!(set(&grown, b"fourth"), 4);
     drop(grown);
     assert_eq!(value(&cell(&path, Durability::None)).as_deref(), Some(&b"fourth"[..]));
     File::options().write(true).open(&path).unwrap().set_len(length - 4096).unwrap();
-    let error = CellOptions::new().create_on_file(&path, 3000, &MapOptions::new()).unwrap_err();
+    let error = CellOptions::new().capacity(3000).create_or_open(&path).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongKind);
     assert!(error.to_string().contains("don't fit the map"), "{error}");
 }
@@ -305,12 +305,12 @@ fn memory_that_a_header_only_promises_is_taken_before_it_is_written() {
 
     let dir = own_dir();
     let path = dir.path().join("cell");
-    let big = CellOptions::new().create_on_file(&path, 1 << 20, &MapOptions::new()).unwrap();
+    let big = CellOptions::new().capacity(1 << 20).create_or_open(&path).unwrap();
     for seed in 0..3u8 {
         set(&big, &vec![seed | 1; 1 << 20]);
     }
     drop(big);
-    // As after a loss of power: the headers say that slots have memory, and they have none.
+    // As after a power loss: the headers say that slots have memory, and they have none.
     let file = File::options().read(true).write(true).open(&path).unwrap();
     let slot_size = ((1u64 << 20) + 256).next_multiple_of(4096);
     for slot in (0..3).filter(|slot| *slot != current_slot(&path)) {
@@ -318,7 +318,7 @@ fn memory_that_a_header_only_promises_is_taken_before_it_is_written() {
         rustix::fs::fallocate(&file, flags, SLOTS + slot * slot_size, slot_size).unwrap();
     }
     let before = file.metadata().unwrap().blocks();
-    let cell = CellOptions::new().create_on_file(&path, 1 << 20, &MapOptions::new()).unwrap();
+    let cell = CellOptions::new().capacity(1 << 20).create_or_open(&path).unwrap();
     let mut writer = cell.try_writer().unwrap().unwrap();
     writer
         .publish_with(1 << 20, |_| {
@@ -335,7 +335,7 @@ fn a_slot_of_a_large_value_is_given_back_after_the_file_was_opened_again() {
     use std::os::unix::fs::MetadataExt;
     let dir = own_dir();
     let path = dir.path().join("cell");
-    let open = || CellOptions::new().create_on_file(&path, 1 << 20, &MapOptions::new()).unwrap();
+    let open = || CellOptions::new().capacity(1 << 20).create_or_open(&path).unwrap();
     let cell = open();
     for _ in 0..3 {
         set(&cell, &vec![7; 1 << 20]);
@@ -362,12 +362,15 @@ fn process(role: &str, path: &Path) -> Command {
     command
 }
 
-/// What another process does; nothing in the test's own.
+/// What another process does; in the test's own process this does nothing.
 #[test]
 fn role() {
     let (Ok(role), Some(path)) = (std::env::var(ROLE), std::env::var_os(FILE)) else { return };
-    let mapper: MemoryMapper<(String, u64), Json> =
-        MapperOptions::new().durability(Durability::Sync).create_on_file(Path::new(&path), 3000).unwrap();
+    let mapper: MemoryMapper<(String, u64), Json> = MapperOptions::new()
+        .durability(Durability::Sync)
+        .capacity(3000)
+        .create_or_open(Path::new(&path))
+        .unwrap();
     match role.as_str() {
         "store" => {
             mapper.set(&("stored".to_owned(), 1)).unwrap();
@@ -390,18 +393,18 @@ fn role() {
 }
 
 fn open(path: &Path) -> MemoryMapper<(String, u64), Json> {
-    MapperOptions::new().open_file(path).unwrap()
+    MapperOptions::new().open_existing(path).unwrap()
 }
 
 #[test]
 fn values_survive_their_processes() {
     let dir = own_dir();
     let path = dir.path().join("cell");
-    assert!(process("store", &path).status().unwrap().success());
-    assert_eq!(open(&path).read().unwrap(), ("stored".to_owned(), 1));
-    assert!(!process("die", &path).stderr(std::process::Stdio::null()).status().unwrap().success());
+    assert!(process("store", &path).run().unwrap().success());
+    assert_eq!(open(&path).get().unwrap().unwrap(), ("stored".to_owned(), 1));
+    assert!(!process("die", &path).stderr(std::process::Stdio::null()).run().unwrap().success());
     let mapper = open(&path);
-    assert_eq!(mapper.read().unwrap(), ("stored".to_owned(), 1));
+    assert_eq!(mapper.get().unwrap().unwrap(), ("stored".to_owned(), 1));
     assert_eq!(mapper.set(&("next".to_owned(), 2)).unwrap(), 2);
 }
 
@@ -409,24 +412,25 @@ fn values_survive_their_processes() {
 fn two_processes_change_one_file_and_lose_nothing() {
     let dir = own_dir();
     let path = dir.path().join("cell");
-    assert!(process("store", &path).status().unwrap().success());
-    let mut others: Vec<_> = (0..2).map(|_| process("add", &path).spawn().unwrap()).collect();
+    assert!(process("store", &path).run().unwrap().success());
+    let mut others: Vec<_> = (0..2).map(|_| process("add", &path).start().unwrap()).collect();
     for other in &mut others {
         assert!(other.wait().unwrap().success());
     }
     let mapper = open(&path);
-    assert_eq!((mapper.read().unwrap().1, mapper.version().unwrap()), (101, 101));
+    assert_eq!((mapper.get().unwrap().unwrap().1, mapper.version()), (101, 101));
 }
 
 #[test]
 fn a_process_learns_of_a_value_that_another_stored_in_the_file() {
     let dir = own_dir();
     let path = dir.path().join("cell");
-    let mapper: MemoryMapper<(String, u64), Json> = MapperOptions::new().create_on_file(&path, 3000).unwrap();
-    let mut other = process("answer", &path).spawn().unwrap();
+    let mapper: MemoryMapper<(String, u64), Json> =
+        MapperOptions::new().capacity(3000).create_or_open(&path).unwrap();
+    let mut other = process("answer", &path).start().unwrap();
     mapper.set(&("asked".to_owned(), 41)).unwrap();
-    mapper.cell().unwrap().wait_newer(1, HANG).unwrap();
-    assert_eq!(mapper.read().unwrap(), ("answered".to_owned(), 42));
+    mapper.cell().wait_newer(1, HANG).unwrap();
+    assert_eq!(mapper.get().unwrap().unwrap(), ("answered".to_owned(), 42));
     assert!(other.wait().unwrap().success());
 }
 
@@ -436,9 +440,9 @@ fn a_cell_on_a_file_that_has_a_name_is_on_a_file_for_who_opens_the_name() {
     let path = dir.path().join("cell");
     drop(cell(&path, Durability::None));
     let options = names_in(&dir);
-    let holder = options.clone().map_name("on a file").create_from_file(&path, 0).unwrap();
+    let holder = options.clone().map_name("on a file").open_existing(&path).unwrap();
     let durable = CellOptions::new().durability(Durability::Sync);
-    let named = durable.open(options.open_existing("on a file").unwrap()).unwrap();
+    let named = durable.open_in(options.open_existing("on a file").unwrap()).unwrap();
     assert_eq!(set(&named, b"by name"), 1);
     assert_eq!(word(&path, 144), word(&path, 64), "it is on the disk");
     drop((named, holder));
@@ -449,9 +453,8 @@ fn a_cell_on_a_file_that_has_a_name_is_on_a_file_for_who_opens_the_name() {
 fn the_file_must_not_be_there_with_create_new() {
     let dir = own_dir();
     let path = with_three_versions(&dir);
-    let error =
-        MapOptions::new().open_mode(OpenMode::CreateNew).create_from_file(&path, 1 << 20).unwrap_err();
-    assert!(matches!(error, Error::AlreadyExists { .. }), "{error}");
+    let error = create_from_file(&path, FileMode::CreateNew, 1 << 20, &MapOptions::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}");
     assert_eq!(value(&cell(&path, Durability::None)).as_deref(), Some(&b"third"[..]));
 }
 
@@ -460,11 +463,11 @@ fn a_cell_in_a_map_of_any_kind_can_be_opened_again() {
     let dir = own_dir();
     let options = names_in(&dir);
     let map = options.create_new("raw", 100_000).unwrap();
-    let cell = Cell::create(map).unwrap();
+    let cell = Cell::make_in(map).unwrap();
     assert_eq!(set(&cell, b"value"), 1);
     for again in [
-        Cell::open(options.open_existing("raw").unwrap()).unwrap(),
-        Cell::create(options.open_existing("raw").unwrap()).unwrap(),
+        Cell::open_in(options.open_existing("raw").unwrap()).unwrap(),
+        Cell::make_in(options.open_existing("raw").unwrap()).unwrap(),
     ] {
         assert_eq!(value(&again).as_deref(), Some(&b"value"[..]));
     }
@@ -477,19 +480,19 @@ fn a_refused_file_is_left_as_it_is_whatever_follows_its_zero_bytes() {
     let mut bytes = vec![0xFF; 400_000];
     bytes[..64].fill(0);
     fs::write(&path, &bytes).unwrap();
-    let error = CellOptions::new().create_on_file(&path, 3000, &MapOptions::new()).unwrap_err();
+    let error = CellOptions::new().capacity(3000).create_or_open(&path).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongKind, "{error}");
     let after = fs::read(&path).unwrap();
     let changed = bytes.iter().zip(&after).filter(|(before, after)| before != after).count();
     assert_eq!((after.len(), changed), (bytes.len(), 0));
 }
 
-/// With the head not on the disk, and `current` neither, only the slots tell what there was.
+/// With neither the head nor `current` on the disk, only the slots tell what there was.
 #[test]
 fn a_secret_whose_head_alone_did_not_reach_the_disk_comes_back() {
     let dir = own_dir();
     let path = dir.path().join("cell");
-    let open = || CellOptions::new().secret(true).create_on_file(&path, 3000, &MapOptions::new()).unwrap();
+    let open = || CellOptions::new().secret(true).capacity(3000).create_or_open(&path).unwrap();
     let first = open();
     set(&first, b"a secret");
     drop(first);
@@ -500,7 +503,7 @@ fn a_secret_whose_head_alone_did_not_reach_the_disk_comes_back() {
     assert_eq!(value(&open()).as_deref(), Some(&b"a secret"[..]));
 }
 
-/// The words that say where there is memory may be older on the disk than the value.
+/// On the disk, the words that say where there is memory may be older than the value.
 #[test]
 fn what_is_cleared_after_a_loss_of_power_is_not_in_the_file() {
     // The slot's extent; what publishing and writers keep in the first page.
@@ -514,7 +517,7 @@ fn what_is_cleared_after_a_loss_of_power_is_not_in_the_file() {
         }
     };
     for durability in [Durability::None, Durability::Sync] {
-        // With `Sync` the headers are on the disk before the version is there.
+        // With `Sync` the headers are on the disk before the version is current.
         for (extent, first_page) in [(durability == Durability::None, false), (false, true)] {
             let dir = own_dir();
             let path = dir.path().join("cell");
@@ -530,7 +533,7 @@ fn what_is_cleared_after_a_loss_of_power_is_not_in_the_file() {
     }
 }
 
-/// The reader that had pinned it went with the power.
+/// The reader that had pinned it ended with the power.
 #[test]
 fn what_was_dropped_is_told_once_also_where_a_dead_reader_had_pinned_it() {
     let dir = own_dir();

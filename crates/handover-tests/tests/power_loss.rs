@@ -1,11 +1,12 @@
-//! Proves that a persisted cell comes through a loss of power: with `Sync` the newest version is what publishing
-//! returned for, whole; without, the newest version that reached the disk whole; and the cell works on.
+//! Proves that a persisted cell survives a power loss. With `Sync` the newest version is the last one whose
+//! publishing returned, whole; without it, the newest version that reached the disk whole. And the cell works
+//! on.
 //!
-//! The test stands in for the disk. At every step of the protocol and after every flush it looks at the file and
-//! notes what changed. From that it knows, for each sector, all contents that the sector had since it was last
-//! flushed, any of which the disk may hold when the power goes. It puts together such disks: all of them where
-//! they are few, else the extreme ones and many random ones. It does so with whole sectors and, because a sector
-//! may be on its way while it changes, also with single words of 8 bytes. Each disk is opened again.
+//! The test stands in for the disk. At every step of the protocol and after every flush it looks at the file
+//! and notes what changed. From that it knows, for each sector, all contents that the sector had since it was
+//! last flushed, any of which the disk may hold when the power goes. It puts together such disks: all of them
+//! where they are few, else the extreme ones and many random ones. It does so with whole sectors and, because
+//! a sector may be on its way while it changes, also with single words of 8 bytes. Each disk is opened again.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,10 +14,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use handover::{
-    Access, Cell, CellOptions, Durability, ErrorKind, Flushed, MapOptions, OpenMode, Step, on_flush, on_step,
-};
-use handover_tests::FileAt;
+use handover::cell::{Cell, CellOptions};
+use handover::map::{Access, MapOptions};
+use handover::{Durability, ErrorKind, Flushed, Step, on_flush, on_step};
+use handover_tests::{FileAt, memory_dir};
 
 const SECTOR: usize = 512;
 const WORD: usize = 8;
@@ -31,7 +32,7 @@ thread_local! {
     static DISK: RefCell<Option<Disk>> = const { RefCell::new(None) };
 }
 
-/// What a file on a disk may be.
+/// The possible states of a file on a disk.
 struct Disk {
     path: PathBuf,
     /// What was flushed.
@@ -100,7 +101,7 @@ impl Disk {
                 self.published.push((version, header.to_vec(), bytes.to_vec()));
             }
             if self.durability == Durability::Sync {
-                // Who reads sees it from now on, and so must who comes after a crash.
+                // Readers see it from now on, and so must those that come after a crash.
                 self.floor = self.history.len() - 1;
             }
         }
@@ -255,7 +256,7 @@ fn parts(moment: &Moment, size: usize) -> Vec<(usize, Vec<Vec<u8>>)> {
     parts
 }
 
-/// Disks that a loss of power at a moment may leave.
+/// Disks that a power loss at this moment may leave.
 fn crashes(moment: &Moment, random: &mut Random, count: usize) -> Vec<Vec<u8>> {
     // A file costs more there.
     let count = if cfg!(windows) { count.min(2) } else { count };
@@ -286,7 +287,7 @@ fn crashes(moment: &Moment, random: &mut Random, count: usize) -> Vec<Vec<u8>> {
         images.push(put(&old));
         images.push(put(&new));
         for _ in 0..count / 4 {
-            // One part is ahead of all others, or behind.
+            // One part is ahead of all others, or behind all others.
             let at = random.below(parts.len());
             let mut choices = old.clone();
             choices[at] = 1 + random.below(parts[at].1.len() - 1);
@@ -317,19 +318,9 @@ fn write_image(path: &Path, image: &[u8]) {
     }
 }
 
-fn own_dir() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("handover-test-");
-    if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() }.expect("a directory")
-}
-
 fn create(path: &Path, size: usize, durability: Durability) -> handover::Result<Cell> {
-    let map = MapOptions::new()
-        .open_mode(OpenMode::OpenOrCreate)
-        .delay_allocate_pages(true)
-        .create_from_file(path, size as u64)?;
-    CellOptions::new().durability(durability).create(map)
+    let map = MapOptions::new().delay_allocate_pages(true).create_or_open(path, size as u64)?;
+    CellOptions::new().durability(durability).make_in(map)
 }
 
 fn value_of(cell: &Cell) -> (usize, Option<Vec<u8>>) {
@@ -337,7 +328,7 @@ fn value_of(cell: &Cell) -> (usize, Option<Vec<u8>>) {
     (cell.version() as usize, value)
 }
 
-/// What was found is one of the versions, whole, and not older than `floor`.
+/// Checks that the found version is one of the stored ones, whole, and not older than `floor`.
 #[track_caller]
 fn check_value(moment: &Moment, what: &str, floor: usize, cell: &Cell) -> usize {
     let (version, value) = value_of(cell);
@@ -348,13 +339,13 @@ fn check_value(moment: &Moment, what: &str, floor: usize, cell: &Cell) -> usize 
     version
 }
 
-/// Opens what a crash left, as programs do.
+/// Opens what a crash left, like programs do.
 fn check(dir: &Path, moment: &Moment, image: &[u8], pure_sync: bool, durability: Durability) {
     let path = dir.join("crashed");
     let label = &moment.label;
     write_image(&path, image);
-    let read_only = MapOptions::new().access(Access::Read).create_from_file(&path, 0).unwrap();
-    match Cell::open(read_only) {
+    let read_only = MapOptions::new().access(Access::Read).open_existing(&path).unwrap();
+    match Cell::open_in(read_only) {
         Ok(cell) => {
             check_value(moment, "read-only", if pure_sync { moment.returned } else { 0 }, &cell);
         }
@@ -362,13 +353,16 @@ fn check(dir: &Path, moment: &Moment, image: &[u8], pure_sync: bool, durability:
             let created = moment.entry || moment.floor > 0;
             assert!(!(pure_sync && created), "read-only, {label}: {error}");
             let text = error.to_string();
-            assert!(text.contains("write access") || text.contains("create makes one"), "{label}: {text}");
+            assert!(
+                text.contains("write access") || text.contains("create_or_open makes one"),
+                "{label}: {text}"
+            );
         }
     }
     let cell = match create(&path, image.len(), durability) {
         Ok(cell) => cell,
         Err(error) => {
-            // Only where nothing was flushed since it was made.
+            // Only if nothing was flushed since it was made.
             assert!(moment.floor == 0 && !moment.entry, "{label}: {error}");
             assert_eq!(error.kind(), ErrorKind::WrongKind, "{label}: {error}");
             assert!(error.to_string().contains("remove it"), "{label}: {error}");
@@ -391,9 +385,10 @@ fn check(dir: &Path, moment: &Moment, image: &[u8], pure_sync: bool, durability:
     assert_eq!(again.dropped(), None, "{label}");
 }
 
-/// Checks `count` or more crashes at each moment; `HANDOVER_CRASHES` multiplies the number, and the seed with it.
+/// Checks `count` or more crashes at each moment; `HANDOVER_CRASHES` multiplies the number, and the seed with
+/// it.
 fn check_all(moments: &[Moment], pure_sync: bool, count: usize) -> usize {
-    let dir = own_dir();
+    let dir = memory_dir();
     let times = std::env::var("HANDOVER_CRASHES").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
     let count = count * times;
     let mut random = Random(0x9E37_79B9_7F4A_7C15 ^ times as u64);
@@ -413,7 +408,7 @@ fn bytes(seed: usize, length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 31 + seed * 101 + at / 251) as u8 | 1).collect()
 }
 
-/// Three slots: the least that there is.
+/// Three slots: the fewest possible.
 const SMALL: usize = SLOTS + 3 * 4096;
 const LARGE: usize = SLOTS + 64 * 8192;
 
@@ -437,7 +432,7 @@ fn clear(cell: &Cell, durability: Durability) {
 
 #[test]
 fn a_version_that_was_stored_with_sync_is_there_whole() {
-    let dir = own_dir();
+    let dir = memory_dir();
     let path = started(dir.path(), SMALL);
     let cell = create(&path, SMALL, Durability::Sync).unwrap();
     for (seed, length) in [5, 3000, 3000, 1, 0, 700, 3840].into_iter().enumerate() {
@@ -456,7 +451,7 @@ fn a_version_that_was_stored_with_sync_is_there_whole() {
 
 #[test]
 fn slots_that_grow_and_are_given_back_keep_the_promise() {
-    let dir = own_dir();
+    let dir = memory_dir();
     let path = started(dir.path(), LARGE);
     let cell = create(&path, LARGE, Durability::Sync).unwrap();
     for (seed, length) in [7000, 10, 7900, 7900, 20].into_iter().enumerate() {
@@ -468,7 +463,7 @@ fn slots_that_grow_and_are_given_back_keep_the_promise() {
 
 #[test]
 fn versions_without_sync_do_not_cost_the_one_that_was_stored_with_it() {
-    let dir = own_dir();
+    let dir = memory_dir();
     for weak in [Durability::None, Durability::Flush] {
         let path = started(dir.path(), SMALL);
         let strong_cell = create(&path, SMALL, Durability::Sync).unwrap();
@@ -491,7 +486,7 @@ fn versions_without_sync_do_not_cost_the_one_that_was_stored_with_it() {
 
 #[test]
 fn a_pinned_slot_and_the_durable_one_leave_room_to_write() {
-    let dir = own_dir();
+    let dir = memory_dir();
     let path = started(dir.path(), SMALL);
     let strong_cell = create(&path, SMALL, Durability::Sync).unwrap();
     let weak_cell = create(&path, SMALL, Durability::None).unwrap();
@@ -502,22 +497,22 @@ fn a_pinned_slot_and_the_durable_one_leave_room_to_write() {
     for seed in 2..6 {
         set(&weak_cell, Durability::None, &bytes(seed, 900));
     }
-    assert_eq!(held.to_vec().unwrap().as_slice(), bytes(1, 900));
+    assert_eq!(held.copy().unwrap().as_slice(), bytes(1, 900));
     let moments = Disk::end();
     check_all(&moments, false, 14);
 }
 
 #[test]
 fn a_secret_cell_keeps_the_promise() {
-    let dir = own_dir();
+    let dir = memory_dir();
     let path = started(dir.path(), SMALL);
-    let map = MapOptions::new().create_from_file(&path, 0).unwrap();
-    let cell = match CellOptions::new().durability(Durability::Sync).secret(true).create(map) {
+    let map = MapOptions::new().open_existing(&path).unwrap();
+    let cell = match CellOptions::new().durability(Durability::Sync).secret(true).make_in(map) {
         Ok(cell) => cell,
         Err(error) => handover_tests::skip!("{error}"),
     };
-    let map = MapOptions::new().create_from_file(&path, 0).unwrap();
-    let weak_cell = CellOptions::new().secret(true).create(map).unwrap();
+    let map = MapOptions::new().open_existing(&path).unwrap();
+    let weak_cell = CellOptions::new().secret(true).make_in(map).unwrap();
     for seed in 0..4 {
         set(&cell, Durability::Sync, &bytes(seed, 900));
     }
@@ -538,7 +533,7 @@ fn a_secret_cell_keeps_the_promise() {
 
 #[test]
 fn cells_that_were_never_flushed_come_back_with_the_newest_whole_version_or_none() {
-    let dir = own_dir();
+    let dir = memory_dir();
     let path = started(dir.path(), SMALL);
     let cell = create(&path, SMALL, Durability::None).unwrap();
     for seed in 0..5 {
@@ -551,7 +546,7 @@ fn cells_that_were_never_flushed_come_back_with_the_newest_whole_version_or_none
 #[test]
 fn a_crash_while_a_cell_is_made_leaves_none_or_an_empty_one() {
     for durability in [Durability::Sync, Durability::None] {
-        let dir = own_dir();
+        let dir = memory_dir();
         let path = started(dir.path(), SMALL);
         let cell = create(&path, SMALL, durability).unwrap();
         with_disk(|disk| {
@@ -561,7 +556,7 @@ fn a_crash_while_a_cell_is_made_leaves_none_or_an_empty_one() {
         let moments = Disk::end();
         drop(cell);
         check_all(&moments, true, 300);
-        // The length of the file, or its name, may be what is missing.
+        // The length of the file or its name may be missing.
         let crashed = dir.path().join("crashed");
         File::create(&crashed).unwrap();
         for _ in 0..2 {
@@ -578,7 +573,7 @@ fn a_crash_while_a_cell_is_made_leaves_none_or_an_empty_one() {
 
 #[test]
 fn a_crash_during_recovery_is_recovered_from() {
-    let dir = own_dir();
+    let dir = memory_dir();
     let path = started(dir.path(), SMALL);
     let strong_cell = create(&path, SMALL, Durability::Sync).unwrap();
     let weak_cell = create(&path, SMALL, Durability::None).unwrap();
@@ -623,7 +618,7 @@ fn a_crash_during_recovery_is_recovered_from() {
 
 #[test]
 fn what_came_back_is_kept_from_those_who_write_without_sync() {
-    let dir = own_dir();
+    let dir = memory_dir();
     let path = started(dir.path(), SMALL);
     let cell = create(&path, SMALL, Durability::Sync).unwrap();
     for seed in 0..3 {
@@ -633,7 +628,7 @@ fn what_came_back_is_kept_from_those_who_write_without_sync() {
     let again = dir.path().join("again");
     let mut random = Random(7);
     let mut crashed = 0;
-    // Published, so that somebody may have seen it, and publishing has not returned.
+    // It is published, so somebody may have seen it, but publishing has not returned.
     for moment in moments.iter().filter(|moment| moment.floor > moment.returned) {
         for image in crashes(moment, &mut random, 8) {
             write_image(&again, &image);

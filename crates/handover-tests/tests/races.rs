@@ -1,11 +1,11 @@
 //! Eight processes open and close two names as fast as they can while most of them are killed at random
-//! moments: there are never two living maps under one name, never a half-made one, never a name without a
-//! holder, no error but those that the contract allows, and at the end nothing that a sweep does not remove.
-//! How the judge knows is told in `handover_tests::race`.
+//! moments. There are never two living maps under one name, never a half-made one, never a name without a
+//! holder, only errors that the contract allows, and at the end nothing that a sweep does not remove.
+//! `handover_tests::race` explains how the judge knows.
 //!
 //! `HANDOVER_RACE_ROUNDS` sets how many rounds (10,000); in a round each of the eight does one thing.
 
-// Elsewhere nobody has written how workers start.
+// Elsewhere nobody has written code that starts workers.
 #![cfg(any(target_os = "linux", windows))]
 
 use std::collections::HashSet;
@@ -17,7 +17,7 @@ use handover_tests::{Command, Obey, Reply, Stage};
 fn eight_racing_processes_never_have_two_maps_under_one_name() {
     let rounds = match std::env::var("HANDOVER_RACE_ROUNDS") {
         Ok(text) => text.parse().expect("HANDOVER_RACE_ROUNDS is a number"),
-        // There a worker is a new process, and no fork.
+        // There a worker is a new process, not a fork.
         Err(_) if cfg!(windows) => 120,
         Err(_) => 10_000,
     };

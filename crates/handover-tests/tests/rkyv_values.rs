@@ -1,10 +1,11 @@
-//! Values as rkyv archives: whole after a round trip, an error where the bytes are hostile or of another codec,
-//! and, for who trusts the writers, used where they lie while new versions come.
+//! Values as rkyv archives: whole after a round trip, an error where the bytes are hostile or of another
+//! codec. A reader that trusts the writers uses them in place while new versions come.
 
 use std::collections::BTreeMap;
 
+use handover::cell::Meta;
 use handover::codec::{Codec, Json, Rkyv};
-use handover::{ErrorKind, MapperOptions, MemoryMapper, Meta, TypeName};
+use handover::{ErrorKind, MapperOptions, MemoryMapper, TypeName};
 use handover_tests::{OwnDir, names_in, own_dir};
 use proptest::prelude::*;
 use rkyv::{Archive, Deserialize, Serialize};
@@ -58,7 +59,7 @@ impl Place {
     where
         Rkyv: Codec<T>,
     {
-        self.options().create_as(name, 1 << 20).unwrap()
+        self.options().capacity(1 << 20).create_or_open(name).unwrap()
     }
 }
 
@@ -104,10 +105,10 @@ fn a_private_copy_is_aligned_for_the_widest_types() {
     }
 }
 
-/// What any of the safe ways, and the trusting one that checks, make of bytes in a map.
+/// What each of the safe ways, and the trusting one that checks, makes of bytes in a map.
 fn kinds_of_errors(place: &Place, bytes: &[u8]) -> [Option<ErrorKind>; 4] {
     let mapper = place.mapper::<Model>("hostile");
-    let mut writer = mapper.cell().unwrap().try_writer().unwrap().unwrap();
+    let mut writer = mapper.cell().try_writer().unwrap().unwrap();
     writer.publish_as(&Meta { codec: <Rkyv as Codec<Model>>::ID, ..Meta::default() }, bytes).unwrap();
     // SAFETY: only this test writes to the map, and by the cell's protocol; the bytes are checked.
     let mut reader = unsafe { mapper.trust_writers() }.unwrap();
@@ -185,10 +186,11 @@ fn an_archive_nested_without_end_is_an_error_and_not_the_end_of_the_process() {
     let mapper = place.mapper::<Chain>("chain");
     mapper.set(&chain(100)).unwrap();
     assert!(mapper.get().unwrap().is_some());
-    // Writing it recurses too; reading must not with the 2 MiB of a test's thread, whatever is there.
+    // Writing it recurses too; reading must not recurse on the 2 MiB stack of a test's thread, whatever is
+    // there.
     let deep = std::thread::Builder::new().stack_size(1 << 30);
     let deep = deep.spawn(move || <Rkyv as Codec<Chain>>::encode(&chain(100_000)).unwrap()).unwrap();
-    let mut writer = mapper.cell().unwrap().try_writer().unwrap().unwrap();
+    let mut writer = mapper.cell().try_writer().unwrap().unwrap();
     let meta = Meta { codec: <Rkyv as Codec<Chain>>::ID, ..Meta::default() };
     writer.publish_as(&meta, &deep.join().unwrap()).unwrap();
     assert_eq!(mapper.get().unwrap_err().kind(), ErrorKind::Decode);
@@ -199,7 +201,7 @@ fn an_archive_nested_without_end_is_an_error_and_not_the_end_of_the_process() {
 fn another_codec_is_an_error_that_names_both() {
     let place = Place::new();
     let archive = place.mapper::<Vec<u32>>("either");
-    let json = place.options().open_as::<Vec<u32>, Json>("either").unwrap();
+    let json = place.options().open_existing::<Vec<u32>, Json>("either").unwrap();
     // SAFETY: only this test writes to the map.
     let mut reader = unsafe { archive.trust_writers() }.unwrap();
     json.set(&vec![1]).unwrap();
@@ -231,9 +233,10 @@ fn another_type_s_name_is_an_error_for_every_way_of_reading() {
         const TYPE_NAME: &'static str = "weather.Kelvin";
     }
     let place = Place::new();
-    let writer = place.options().named::<Celsius>().create_as::<f64, Rkyv>("outside", 64).unwrap();
+    let writer =
+        place.options().named::<Celsius>().capacity(64).create_or_open::<f64, Rkyv>("outside").unwrap();
     writer.set(&21.5).unwrap();
-    let reader = place.options().named::<Kelvin>().open_as::<f64, Rkyv>("outside").unwrap();
+    let reader = place.options().named::<Kelvin>().open_existing::<f64, Rkyv>("outside").unwrap();
     // SAFETY: only this test writes to the map.
     let mut trusting = unsafe { reader.trust_writers() }.unwrap();
     assert_eq!(reader.get_archived().unwrap_err().kind(), ErrorKind::TypeMismatch);
@@ -245,7 +248,7 @@ fn another_type_s_name_is_an_error_for_every_way_of_reading() {
 fn a_held_snapshot_stays_as_it_is_while_new_versions_come() {
     let place = Place::new();
     let writer = place.mapper::<Model>("held");
-    let reader = place.options().open_as::<Model, Rkyv>("held").unwrap();
+    let reader = place.options().open_existing::<Model, Rkyv>("held").unwrap();
     // SAFETY: only this test writes to the map.
     let mut trusting = unsafe { reader.trust_writers() }.unwrap();
     let mut held = Vec::new();
@@ -280,7 +283,7 @@ fn trusted_access_copies_nothing_and_may_leave_out_the_check() {
     let mut checking = unsafe { mapper.trust_writers() }.unwrap();
     // SAFETY: as above.
     let unchecking = unsafe { mapper.trust_writers() }.unwrap();
-    // SAFETY: what this test stores are archives of the type.
+    // SAFETY: this test stores archives of the type.
     let mut unchecking = unsafe { unchecking.unchecked() };
     for reader in [&mut checking, &mut unchecking] {
         let first = std::ptr::from_ref(reader.load().unwrap().unwrap());
@@ -292,7 +295,7 @@ fn trusted_access_copies_nothing_and_may_leave_out_the_check() {
         assert_eq!(held.iter().map(|number| number.to_native()).sum::<u64>(), 49_995_000);
     }
     // Even without the check, bytes that are too few for the type are an error.
-    let mut writer = mapper.cell().unwrap().try_writer().unwrap().unwrap();
+    let mut writer = mapper.cell().try_writer().unwrap().unwrap();
     writer.publish_as(&Meta { codec: <Rkyv as Codec<Vec<u64>>>::ID, ..Meta::default() }, &[1]).unwrap();
     assert_eq!(unchecking.load().unwrap_err().kind(), ErrorKind::Decode);
     assert_eq!(checking.load().unwrap_err().kind(), ErrorKind::Decode);

@@ -1,9 +1,10 @@
-//! A snapshot whose slot a writer tried to take, and left to it, says that it is whole.
+//! A snapshot whose slot a writer tried to take and gave up still says that it is whole.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::thread;
 
-use handover::{CellOptions, MapOptions, Step};
+use handover::Step;
+use handover::cell::CellOptions;
 
 static READER_WAITS: AtomicBool = AtomicBool::new(false);
 static READER_GOES_ON: AtomicBool = AtomicBool::new(false);
@@ -37,14 +38,14 @@ fn a_snapshot_that_was_pinned_at_the_last_moment_is_whole() {
     handover::on_step(at_step);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cell");
-    let cell = CellOptions::new().create_on_file(&path, 3000, &MapOptions::new()).unwrap();
-    let other = CellOptions::new().create_on_file(&path, 3000, &MapOptions::new()).unwrap();
+    let cell = CellOptions::new().capacity(3000).create_or_open(&path).unwrap();
+    let other = CellOptions::new().capacity(3000).create_or_open(&path).unwrap();
     other.try_writer().unwrap().unwrap().publish(b"first").unwrap();
     PUBLISHED.store(1, SeqCst);
     let reader = thread::Builder::new().name("reader".to_owned()).spawn(move || {
         let mut reader = cell.reader();
         let snapshot = reader.load().unwrap().unwrap().clone();
-        (snapshot.version(), snapshot.to_vec().unwrap().to_vec(), snapshot)
+        (snapshot.version(), snapshot.copy().unwrap().to_vec(), snapshot)
     });
     let reader = reader.unwrap();
     wait_for(&READER_WAITS);

@@ -1,6 +1,6 @@
-//! Something that is not this user's map stands where a name or its directory is expected: it is refused with
-//! an error that says what it is and whose, and nothing of it is touched. And what users may do with each
-//! other's maps in the global scope: nothing, unless the owner gave it a wider mode and the opener names the
+//! Something other than this user's map stands where a name or its directory is expected. It is refused with
+//! an error that says what it is and whose, and nothing touches it. And users may do nothing with each
+//! other's maps in the global scope, unless the owner gave the map a wider mode and the opener names the
 //! owner.
 
 #![cfg(target_os = "linux")]
@@ -8,7 +8,7 @@
 use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::Path;
 
-use handover_tests::{Actor, Command, How, Obey, Open, Stage, files_in, is_root, set_mode, skip};
+use handover_tests::{Actor, Command, How, Obey, Open, Stage, Start, files_in, is_root, set_mode, skip};
 
 const ALICE: u32 = 60001;
 const BOB: u32 = 60002;
@@ -56,7 +56,7 @@ fn map_bytes(stage: &Stage, name: &str) -> Vec<u8> {
 }
 
 fn make_fifo(path: &Path) {
-    let status = std::process::Command::new("mkfifo").arg(path).status().expect("run mkfifo");
+    let status = std::process::Command::new("mkfifo").arg(path).run().expect("run mkfifo");
     assert!(status.success());
 }
 
@@ -75,7 +75,7 @@ fn refused(actor: &mut Actor, name: &str, path: &Path, says: &[&str]) {
         }
         assert_eq!(picture(path), before, "{how:?}");
     }
-    // Nor does an operation on another name, or one who tidies up.
+    // Nor does an operation on another name, or a sweep.
     if let Ok(map) = actor.open(&Open::create_or_open("another", 100)) {
         actor.close(map);
     }
@@ -199,7 +199,7 @@ fn what_is_no_directory_of_this_user_in_place_of_the_scopes() {
     std::fs::remove_file(&scope).expect("remove it");
 
     if is_root() {
-        // One who may look into it all the same, and one who may not.
+        // One who may look into it anyway, and one who may not.
         for uid in [0, BOB] {
             let stage = stage_for_all();
             let scope = stage.path().join(format!("handover-{uid}"));
@@ -233,7 +233,7 @@ fn what_stands_in_place_of_the_global_directory() {
     refused(&mut actor, name, &global, &["a file"]);
 }
 
-/// The global directory is made aside first; what a stranger put there is not opened to all.
+/// The global directory is first created under another name; what a stranger put there is not opened to all.
 #[test]
 fn what_stands_where_the_global_directory_is_made() {
     let stage = stage_for_all();
@@ -287,7 +287,7 @@ fn a_global_map_is_its_owners_alone_by_default() {
         let message = bob.expect_refused(&open, "AccessDenied");
         assert!(message.contains("user 60001"), "{message}");
     }
-    // Root could, and does not by accident.
+    // Root could, and must not by accident.
     expect_others_refused(&mut stage.actor());
     let mut again = stage.actor_of(ALICE);
     let map = again.open_existing(NAME);
@@ -312,13 +312,14 @@ fn a_global_map_that_others_may_read() {
     let view = bob.ask(&Command::View { map: read.id, read_only: false });
     assert!(view.is_err_and(|failure| failure.kind == "AccessDenied"));
 
-    // A reader holds the name as any other does.
+    // A reader holds the name like any other process.
     alice.kill();
     let mut late = stage.actor_of(ALICE);
     let found = late.open_existing(NAME);
     assert_eq!(late.read(found, 0, 6), b"public");
     late.close(found);
-    // When the reader closes as the last one, it may not remove the owner's file; the name is gone still.
+    // When the reader closes as the last one, it may not remove the owner's file; the name is gone
+    // nevertheless.
     bob.close(read);
     bob.expect_refused(&Open { read_only: true, ..of_alice() }, "NotFound");
     assert_eq!(files_in(&stage.global_scope()).len(), 1);
@@ -360,8 +361,8 @@ fn a_leftover_of_another_user_in_the_global_scope() {
         let create = Open { how: How::CreateOrOpen, capacity: 100, ..read };
         let message = bob.expect_refused(&create, "AccessDenied");
         assert!(message.contains("leftover") && message.contains("user 60001"), "{message}");
-        assert!(bob.collect_garbage(true).is_empty(), "it is not his to remove");
-        // His own names are not concerned.
+        assert!(bob.collect_garbage(true).is_empty(), "it is not this user's to remove");
+        // This user's own names are not affected.
         bob.expect_fresh("Global\\another", 100);
         assert_eq!(files_in(&stage.global_scope()).len(), 1);
         // The owner and root remove it.

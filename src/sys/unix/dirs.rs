@@ -1,16 +1,16 @@
 //! The directories that hold names: where they are, and whether they can be trusted.
 //!
 //! ```text
-//! BASE/handover-UID      scope user:   0700, of this user
-//! BASE/handover-global   scope global: 1777, of whoever came first (an administrator may make it as root)
+//! BASE/handover-UID      scope user:   0700, owned by this user
+//! BASE/handover-global   scope global: 1777, owned by its first user (or root, who may create it)
 //! ```
 //!
-//! `BASE` is `HANDOVER_DIR`, or the first of the system's list that is safe: of this user or root, and
-//! writable by others only with the sticky bit.
+//! `BASE` is `HANDOVER_DIR`, or the first directory of the system's list that is safe: owned by this user or
+//! root, and writable by others only with the sticky bit.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,39 +18,45 @@ use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFla
 use rustix::io::Errno;
 use rustix::path::Arg;
 
-use super::{FileId, os};
-use crate::error::{Error, Result, Subject};
-use crate::map::Scope;
-use crate::sys::poll;
+use super::fork::LockFile;
+use super::inspect::FileId;
+use super::os;
+use crate::backoff::Backoff;
+use crate::error::{Error, ErrorKind, Result};
+use crate::terms::Scope;
+use crate::terms::Subject;
 
-/// How long to wait for a directory's lock. Its holders do a handful of system calls, make a small file and, in a sweep,
-/// do three calls for each file of the scope (about 1 µs): this is enough for a million files. Only a holder that was
-/// stopped, or a hostile one in the global scope, takes longer.
+/// How long to wait for a directory's lock. Its holders make a handful of system calls, create a small file
+/// and, in a sweep, make three calls for each file of the scope (about 1 µs). This limit allows for a million
+/// files. Only a stopped holder, or a hostile one in the global scope, takes longer.
 pub(super) const LOCK_LIMIT: Duration = Duration::from_secs(5);
 
 /// An open, checked directory of a scope.
 #[derive(Debug)]
 pub(super) struct ScopeDir {
-    file: File,
+    /// A child that another thread forks meanwhile does not keep the lock.
+    file: LockFile,
     id: FileId,
     path: PathBuf,
     scope: Scope,
-    /// Whose directory is expected in the scope `User`, and whose maps: this process's user, asked for once.
+    /// The expected owner of the directory and the maps in scope `User`: this process's user, asked for once.
     user: u32,
 }
 
 /// The right to create and delete names in a directory, until dropped.
 #[derive(Debug)]
+#[must_use = "dropping it unlocks the directory"]
 pub(super) struct DirLock<'a>(&'a ScopeDir);
 
 impl Drop for DirLock<'_> {
     fn drop(&mut self) {
-        // Unlocked, not only closed: a child forked meanwhile by another thread has the description too.
-        let _ = rustix::fs::flock(&self.0.file, FlockOperation::Unlock);
+        // Unlocks the file, and does not only close it: a child that another thread forked meanwhile has the
+        // description too.
+        let _ = rustix::fs::flock(self.0.file.file(), FlockOperation::Unlock);
     }
 }
 
-/// Who owns a file and how it is protected, in words.
+/// A file's owner and protection, in words.
 pub(super) fn describe(stat: &Stat) -> String {
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => "a file",
@@ -115,7 +121,7 @@ fn unsafe_base(path: &Path, user: u32) -> Result<Option<String>> {
         return Ok(Some("it is not a directory".to_owned()));
     }
     if ![0, user].contains(&stat.st_uid) {
-        return Ok(Some(format!("it belongs to user {}; names lie in one's own or root's", stat.st_uid)));
+        return Ok(Some(format!("it belongs to user {}; it must belong to this user or root", stat.st_uid)));
     }
     let mode = permissions(&stat);
     if mode & 0o022 != 0 && mode & 0o1000 == 0 {
@@ -126,13 +132,13 @@ fn unsafe_base(path: &Path, user: u32) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// Where this user makes the directory of the global scope before it gets its name.
+/// Where this user creates the directory of the global scope before it gets its name.
 fn aside(path: &Path, user: u32) -> PathBuf {
     path.with_file_name(format!(".handover-new-{user}"))
 }
 
-/// Gives what is called `from` in a directory the name `to`, which is another's if it is there: `EXIST`, where the file
-/// system can promise that.
+/// Renames `from` to `to` within a directory. A `to` that exists belongs to somebody else: then this fails
+/// with `EXIST`, where the file system can promise that.
 pub(super) fn rename_new(
     directory: BorrowedFd<'_>,
     from: impl Arg + Copy,
@@ -146,9 +152,9 @@ pub(super) fn rename_new(
     }
 }
 
-/// Removes what a killed creator of this user's left beside the directory of the global scope.
+/// Removes what a killed creator of this user left beside the directory of the global scope.
 pub(super) fn remove_aside(given: Option<&Path>) -> Result<()> {
-    // It is empty, or is no directory and not ours to remove. A creator that is at work makes it again.
+    // It is empty, or it is no directory and not ours to remove. A creator that is at work creates it again.
     let user = user_id();
     let _ = rustix::fs::rmdir(aside(&base(Scope::Global, given, user)?.join("handover-global"), user));
     Ok(())
@@ -176,32 +182,34 @@ impl ScopeDir {
         loop {
             match Self::open_at(&path, scope, user) {
                 Ok((file, id)) => return Ok(Some(Self { file, id, path, scope, user })),
-                Err(Error::NotFound { .. }) if !create => return Ok(None),
-                Err(Error::NotFound { .. }) => Self::create_at(&path, scope, user)?,
+                Err(error) if error.kind() == ErrorKind::NotFound && !create => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::NotFound => Self::create_at(&path, scope, user)?,
                 Err(other) => return Err(other),
             }
         }
     }
 
-    /// Opens a directory that was opened before, to let go of a name in it.
+    /// Opens a directory that was opened before, to release a name in it.
     pub(super) fn open_again(path: PathBuf, scope: Scope) -> Result<Self> {
         let user = user_id();
         let (file, id) = Self::open_at(&path, scope, user)?;
         Ok(Self { file, id, path, scope, user })
     }
 
-    /// Opens the directory at `path`, and sees that it can be trusted.
-    fn open_at(path: &Path, scope: Scope, user: u32) -> Result<(File, FileId)> {
+    /// Opens the directory at `path` and checks that it can be trusted.
+    fn open_at(path: &Path, scope: Scope, user: u32) -> Result<(LockFile, FileId)> {
         let subject = || Subject::Path(path.to_owned());
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened: OwnedFd = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
-            Ok(fd) => fd,
+        let open = || rustix::fs::openat(CWD, path, flags, Mode::empty());
+        let opened = LockFile::open(|| Ok(File::from(open()?)));
+        let file = match opened.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO)) {
+            Ok(file) => file,
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 let found = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
                     .map_or_else(|e| e.to_string(), |stat| describe(&stat));
                 return Err(Error::wrong_kind(
                     subject(),
-                    format!("a directory for names was expected and {found} stands there; remove it"),
+                    format!("expected a directory for names, found {found}; remove it"),
                 ));
             }
             Err(Errno::ACCESS) => {
@@ -211,11 +219,13 @@ impl ScopeDir {
             }
             Err(e) => return Err(Error::from_io("open", subject(), e.into())),
         };
-        let file = File::from(opened);
-        let stat = rustix::fs::fstat(&file).map_err(|e| Error::from_io("inspect", subject(), e.into()))?;
+        let stat =
+            rustix::fs::fstat(file.file()).map_err(|e| Error::from_io("inspect", subject(), e.into()))?;
         let mode = permissions(&stat);
         let wrong = match scope {
-            Scope::User if stat.st_uid != user => Some("names of this user must lie in its own directory"),
+            Scope::User if stat.st_uid != user => {
+                Some("this user's names must lie in the user's own directory")
+            }
             Scope::User if mode & 0o077 != 0 => Some("others must have no right to it (chmod 0700)"),
             Scope::Global if mode & 0o022 != 0 && mode & 0o1000 == 0 => {
                 Some("without the sticky bit others could replace names in it (chmod +t)")
@@ -239,9 +249,9 @@ impl ScopeDir {
         }
     }
 
-    /// The umask takes bits from mkdir's mode, so the directory is made aside, opened to all, and moved to its
-    /// name whole. The name aside is one for each user: what a creator that was killed left there, the next one
-    /// takes up.
+    /// The umask takes bits from mkdir's mode. So the directory is created under another name, opened to all,
+    /// and moved to its own name complete. Each user has one such other name: the next creator takes up what
+    /// a killed one left there.
     fn create_global_at(path: &Path, user: u32) -> Result<()> {
         let failed = |e| cannot_create(path, e);
         let aside = aside(path, user);
@@ -252,7 +262,7 @@ impl ScopeDir {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = match rustix::fs::openat(CWD, &aside, flags, Mode::empty()) {
             Ok(opened) => opened,
-            // Another process of this user moved it meanwhile.
+            // Another process of this user has moved it meanwhile.
             Err(Errno::NOENT) => return Ok(()),
             Err(e) => return Err(failed(e)),
         };
@@ -266,14 +276,14 @@ impl ScopeDir {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(e) => {
                 let _ = rustix::fs::rmdir(&aside);
-                // Somebody else made it meanwhile.
+                // Somebody else has created it meanwhile.
                 if path.symlink_metadata().is_ok() { Ok(()) } else { Err(failed(e)) }
             }
         }
     }
 
     pub(super) fn file(&self) -> &File {
-        &self.file
+        self.file.file()
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -288,9 +298,10 @@ impl ScopeDir {
         self.user
     }
 
-    /// Waits for the directory's lock. `None`: the path leads elsewhere by now, so open it again.
+    /// Waits for the directory's lock. `None`: the path leads elsewhere by now, so the caller must open it
+    /// again.
     pub(super) fn lock(&self) -> Result<Option<DirLock<'_>>> {
-        let lock = poll(
+        let lock = Backoff::LOCK.poll(
             LOCK_LIMIT,
             || {
                 format!(
@@ -298,7 +309,7 @@ impl ScopeDir {
                     self.path.display()
                 )
             },
-            || match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+            || match rustix::fs::flock(self.file.file(), FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => Ok(Some(DirLock(self))),
                 Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
                 Err(e) => Err(Error::from_io("lock", Subject::Path(self.path.clone()), e.into())),
@@ -314,7 +325,8 @@ impl ScopeDir {
     }
 }
 
-/// Opens the directory of a scope, if it is there, and locks it, as often as it takes; calls `act` under the lock.
+/// Opens the directory of a scope, if it exists, and locks it, as often as it takes; then calls `act` under
+/// the lock.
 pub(super) fn with_locked<T>(
     scope: Scope,
     given: Option<&Path>,

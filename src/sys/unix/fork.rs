@@ -1,58 +1,110 @@
-//! What a forked child must not share with its parent: the descriptors that carry locks of values and cells.
+//! What a forked child must not share with its parent: the descriptors that carry locks of values, cells and
+//! directories.
 //!
-//! A lock belongs to the open file description, which parent and child share after a fork. Were it left so, a
-//! child that lives on would keep a dead parent's locks. So the child lets go of these descriptors at once; a
-//! handle opens one anew when it finds that it was forked. (The lock that keeps a *name* is another description
-//! and stays: a child keeps its parent's maps alive.)
+//! A lock belongs to the open file description, which parent and child share after a fork. If that stayed so,
+//! a child that lives on would keep a dead parent's locks. So the child gives up these descriptors at once,
+//! and a handle opens a new one when it finds that it was forked. (The lock that keeps a *name* belongs to
+//! another description and stays: a child keeps its parent's maps alive.)
+//!
+//! The thread that forks holds the registry's own lock across the fork, so the child finds the registry whole
+//! and free. Nothing else here waits: a child may be forked while another thread is anywhere in this file.
 
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
-/// What a child's descriptors for locks are made to lead to: opened before, since a fork may come where no file can be.
-static NOTHING: OnceLock<Option<File>> = OnceLock::new();
+/// Whether forks call the three functions below.
+static NOTICED: AtomicBool = AtomicBool::new(false);
+/// The file that a child's descriptors for locks are redirected to. It is opened beforehand, because a fork
+/// may come when no file can be opened.
+static NOTHING: AtomicI32 = AtomicI32::new(NONE);
 static DESCRIPTORS: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 
+const NONE: RawFd = -1;
+
+/// The registry, locked during a fork.
+type Registry = MutexGuard<'static, Vec<RawFd>>;
+
 thread_local! {
-    static HELD: RefCell<Option<MutexGuard<'static, Vec<RawFd>>>> = const { RefCell::new(None) };
+    /// The end of the thread never drops it, so that a fork is possible then too.
+    static HELD: RefCell<ManuallyDrop<Option<Registry>>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
-/// How many forks lie between the first process and this one, since the library was first used.
+/// How many forks lie between the first process and this one, since the library was first used. Each counts
+/// at least once.
 #[inline]
 pub(crate) fn fork_generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-fn descriptors() -> MutexGuard<'static, Vec<RawFd>> {
+fn descriptors() -> Registry {
     DESCRIPTORS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Changes the list. A thread that forks has it locked already: other handlers of forks may open and close
+/// maps.
+fn change<R>(act: impl FnOnce(&mut Vec<RawFd>) -> R) -> R {
+    HELD.with(|held| {
+        let mut held = held.borrow_mut();
+        if let Some(descriptors) = &mut **held {
+            return act(descriptors);
+        }
+        drop(held);
+        act(&mut descriptors())
+    })
 }
 
 /// A descriptor for locks, which a forked child does not keep.
 #[derive(Debug)]
-pub(super) struct LockFile(File);
+#[must_use = "dropping it releases its locks"]
+pub(super) struct LockFile(ManuallyDrop<File>);
 
-/// Has forks counted from now on.
+/// Counts forks from now on.
+#[inline]
 pub(crate) fn notice_forks() {
-    NOTHING.get_or_init(|| {
-        // SAFETY: the three functions only use what is allowed between fork and exec: a lock that the
-        // first one takes before the fork, `open`, `dup3`/`dup2`, `close` and an atomic.
-        unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) };
-        File::open("/dev/null").ok()
-    });
+    if !NOTICED.load(Ordering::Acquire) {
+        start_noticing();
+    }
+}
+
+/// Uses no `Once`: a child forked meanwhile would wait for a thread that it does not have. So two threads, or
+/// a parent and its child, may both do this, and the functions tolerate being called twice.
+#[cold]
+fn start_noticing() {
+    open_nothing();
+    // SAFETY: the three functions use only what is allowed between fork and exec: a lock that the first one
+    // takes before the fork, `dup2`, `fcntl` and atomics.
+    unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) };
+    NOTICED.store(true, Ordering::Release);
+}
+
+fn open_nothing() {
+    if NOTHING.load(Ordering::Acquire) == NONE
+        // Some processes are kept from all devices.
+        && let Ok(file) = File::open("/dev/null").or_else(|_| File::open("/"))
+        && NOTHING.compare_exchange(NONE, file.as_raw_fd(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    {
+        // It stays open until the process ends.
+        let _ = file.into_raw_fd();
+    }
 }
 
 impl LockFile {
-    /// Opens one: no fork comes between the opening and the list.
+    /// Opens a file. No fork comes between opening it and listing it.
     pub(super) fn open(open: impl FnOnce() -> io::Result<File>) -> io::Result<Self> {
         notice_forks();
-        let mut descriptors = descriptors();
-        let file = open()?;
-        descriptors.push(file.as_raw_fd());
-        Ok(Self(file))
+        // In case it failed before.
+        open_nothing();
+        change(|descriptors| {
+            let file = open()?;
+            descriptors.push(file.as_raw_fd());
+            Ok(Self(ManuallyDrop::new(file)))
+        })
     }
 
     pub(super) fn file(&self) -> &File {
@@ -62,31 +114,40 @@ impl LockFile {
 
 impl Drop for LockFile {
     fn drop(&mut self) {
-        // Taken off the list before its number can be another file's.
+        // No fork comes between unlisting and closing: a child would keep the description and its locks. And
+        // the number leaves the list before another file can have it.
         let number = self.0.as_raw_fd();
-        let mut descriptors = descriptors();
-        if let Some(at) = descriptors.iter().position(|other| *other == number) {
-            descriptors.swap_remove(at);
-        }
+        change(|descriptors| {
+            if let Some(at) = descriptors.iter().position(|other| *other == number) {
+                descriptors.swap_remove(at);
+            }
+            // SAFETY: it is not used after this.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
+        });
     }
 }
 
 extern "C" fn before() {
-    // No thread changes the list during the fork, so the child finds it whole.
-    HELD.with(|held| *held.borrow_mut() = Some(descriptors()));
+    // No thread changes the list during the fork, so that the child finds it whole.
+    HELD.with(|held| {
+        let mut held = held.borrow_mut();
+        if held.is_none() {
+            **held = Some(descriptors());
+        }
+    });
 }
 
 extern "C" fn parent() {
-    HELD.with(|held| *held.borrow_mut() = None);
+    HELD.with(|held| drop(held.borrow_mut().take()));
 }
 
 extern "C" fn child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     HELD.with(|held| {
         if let Some(descriptors) = held.borrow_mut().take() {
-            let null = NOTHING.get().and_then(Option::as_ref).map_or(-1, AsRawFd::as_raw_fd);
+            let null = NOTHING.load(Ordering::Relaxed);
             for number in descriptors.iter() {
-                // The number stays open, on nothing, until its owner closes it.
+                // The number stays open, leading to nothing, until its owner closes it.
                 // SAFETY: both are descriptors of this process; the list's are owned by `LockFile`s, which
                 // do nothing with them but lock and close.
                 unsafe { libc::dup2(null, *number) };

@@ -1,4 +1,4 @@
-//! What Linux has of its own: memory files, `/proc`, `fallocate`.
+//! What is special to Linux: memory files, `/proc`, `fallocate`.
 
 use std::ffi::c_void;
 use std::fs::{self, File};
@@ -7,25 +7,28 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU32;
-#[cfg(feature = "tokio")]
+#[cfg(feature = "async")]
 use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
-use rustix::fs::{FallocateFlags, FileType, MemfdFlags, RawDir};
+use rustix::fs::{FallocateFlags, MemfdFlags, RawDir};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MlockFlags};
 use rustix::thread::ClockId;
 use rustix::thread::{Timespec, futex};
 
-use super::FileId;
-use crate::map::Scope;
+use super::inspect::{FileId, file_access, may_be_regular};
+use super::zeroes::write_zeroes;
+#[cfg(feature = "async")]
+use crate::backoff::Backoff;
+use crate::terms::Scope;
 
 pub(super) const OFD_SETLK: libc::c_int = libc::F_OFD_SETLK;
 pub(super) const OFD_GETLK: libc::c_int = libc::F_OFD_GETLK;
 
-/// Where scopes' directories may lie; the first that is there and is safe is taken. The list does not depend
-/// on the environment: a service and a shell must come to the same place.
+/// Where scopes' directories may lie; the first one that exists and is safe wins. The list does not depend on
+/// the environment: a service and a shell must arrive at the same place.
 pub(super) fn base_directories(_scope: Scope) -> Vec<PathBuf> {
     vec!["/dev/shm".into(), "/tmp".into()]
 }
@@ -36,7 +39,8 @@ pub(super) fn anonymous_file(inheritable: bool) -> rustix::io::Result<(File, Opt
     rustix::fs::memfd_create("handover", flags).map(|fd| (File::from(fd), None))
 }
 
-/// Bytes of memory and swap that can be had without taking them from another program, if the system tells.
+/// Bytes of memory and swap that are free to take without taking them from another program, if the system
+/// tells.
 pub(super) fn available_memory() -> Option<u64> {
     let table = fs::read_to_string("/proc/meminfo").ok()?;
     let bytes = |field: &str| {
@@ -46,14 +50,15 @@ pub(super) fn available_memory() -> Option<u64> {
     Some(bytes("MemAvailable:")? + bytes("SwapFree:").unwrap_or(0))
 }
 
-/// Makes a file reach to `start + len`, which is beyond its end, and takes the memory or disk for the `len` bytes,
-/// so that writing to them can't fail later.
+/// Extends a file to `start + len`, which is beyond its end, and takes the memory or disk for the `len`
+/// bytes, so that writing to them can't fail later.
 pub(super) fn reserve(file: &File, start: u64, len: u64) -> rustix::io::Result<()> {
     loop {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), start, len) {
             Err(Errno::INTR) => {}
-            // A file system without it: writing zeroes does the same. The bytes are new, so nothing is lost.
-            Err(Errno::OPNOTSUPP) => return super::names::write_zeroes(file, start, len),
+            // This file system lacks the call; writing zeroes does the same. The bytes are new, so nothing is
+            // lost.
+            Err(Errno::OPNOTSUPP) => return write_zeroes(file, start, len),
             other => return other,
         }
     }
@@ -64,15 +69,15 @@ pub(super) fn reserve_within(file: &File, start: u64, len: u64) -> rustix::io::R
     reserve(file, start, len)
 }
 
-/// Gives the pages within a range back.
+/// Gives back the pages within a range.
 pub(super) fn release(file: &File, start: u64, len: u64) -> rustix::io::Result<()> {
     rustix::fs::fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, start, len)
 }
 
-/// Has the system start writing a range.
+/// Tells the system to start writing a range.
 pub(super) fn start_flush(file: &File, start: u64, len: u64) {
-    // msync(MS_ASYNC) does nothing on Linux. No promise hangs on this, so errors don't matter.
-    // SAFETY: the descriptor is open as long as `file` is borrowed; there is no memory involved.
+    // msync(MS_ASYNC) does nothing on Linux. No promise depends on this, so errors don't matter.
+    // SAFETY: the descriptor is open as long as `file` is borrowed; no memory is involved.
     let _ = unsafe {
         libc::sync_file_range(
             file.as_raw_fd(),
@@ -83,18 +88,18 @@ pub(super) fn start_flush(file: &File, start: u64, len: u64) {
     };
 }
 
-/// `msync` and `fsync` see to the disk's own cache here.
+/// Here `msync` and `fsync` flush the disk's own cache too.
 #[expect(clippy::unnecessary_wraps, reason = "the same signature on every system")]
 pub(super) fn flush_device(_file: &File) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Has all of the file system that the file lies in reach the disk.
+/// Flushes the whole file system that holds the file to disk.
 pub(super) fn flush_file_system(file: &File) -> rustix::io::Result<()> {
     rustix::fs::syncfs(file)
 }
 
-/// Locks a mapped range as its pages come, and leaves it out of core dumps.
+/// Locks each page of a mapped range when it gets memory, and leaves the range out of core dumps.
 pub(super) fn keep_secret(first: *mut c_void, len: usize) -> rustix::io::Result<()> {
     // SAFETY: the caller's range is mapped; locking changes nothing in it.
     unsafe { rustix::mm::mlock_with(first, len, MlockFlags::ONFAULT) }?;
@@ -102,53 +107,63 @@ pub(super) fn keep_secret(first: *mut c_void, len: usize) -> rustix::io::Result<
     unsafe { rustix::mm::madvise(first, len, Advice::LinuxDontDump) }
 }
 
-/// Sleeps while `word` is `expected`, `limit` at most; may return early.
-pub(crate) fn sleep_on(word: &AtomicU32, expected: u32, limit: Duration) {
-    let limit = Timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos().into() };
-    // Not private: the sleepers on the other side are other processes. An error is an early return.
-    let _ = futex::wait(word, futex::Flags::empty(), expected, Some(&limit));
+/// The part of a word that the kernel looks at, which is 32 bits: the low half, which every change of a
+/// version changes.
+///
+/// This process itself loads and stores only the whole word: accesses of two sizes must not race.
+fn low_half(word: &AtomicU64) -> *mut u32 {
+    let halves = word.as_ptr().cast::<u32>();
+    if cfg!(target_endian = "little") { halves } else { halves.wrapping_add(1) }
 }
 
-/// Sleeps while each word is what is expected of it, `limit` at most; may return early. Gives the word that was
-/// woken, if the system tells.
-///
-/// The system watches up to 128 words; words beyond are looked at every 1 to 5 ms. Linux before 5.16 can't
-/// watch several: then all are polled.
-#[cfg(feature = "tokio")]
-pub(crate) fn sleep_on_any(words: &[(&AtomicU32, u32)], limit: Duration) -> Option<usize> {
+/// The same, for calls that want a reference; only its address may be used.
+fn for_kernel(word: &AtomicU64) -> &AtomicU32 {
+    // SAFETY: the half lies within the word, is aligned for its size, and lives as long. Only the kernel
+    // accesses it, and the rule against two sizes does not apply to the kernel.
+    unsafe { AtomicU32::from_ptr(low_half(word)) }
+}
+
+pub(crate) fn sleep_on(word: &AtomicU64, expected: u64, limit: Duration) {
+    let limit = Timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos().into() };
+    // Not private: the sleepers are in other processes. An error counts as an early return.
+    let _ = futex::wait(for_kernel(word), futex::Flags::empty(), expected as u32, Some(&limit));
+}
+
+/// The system watches up to 128 words; any further words are polled every 1 to 5 ms. Linux before 5.16 can't
+/// watch several words: then all are polled.
+#[cfg(feature = "async")]
+pub(crate) fn sleep_on_any(words: &[(&AtomicU64, u64)], limit: Duration) -> Option<usize> {
     /// `FUTEX_WAITV_MAX`
     const MOST: usize = 128;
+    /// The pause between two looks at the further words: each look ends the sleep on all others.
+    const PAUSES: Backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(5));
     let (watched, beyond) = words.split_at(words.len().min(MOST));
     let waits: Vec<futex::Wait> = watched
         .iter()
         .map(|(word, expected)| {
             // Not private, as in `sleep_on`.
             let mut wait = futex::Wait::new();
-            wait.val = (*expected).into();
-            wait.uaddr = futex::WaitPtr::new(word.as_ptr().cast());
+            wait.val = u64::from(*expected as u32);
+            wait.uaddr = futex::WaitPtr::new(low_half(word).cast());
             wait.flags = futex::WaitFlags::SIZE_U32;
             wait
         })
         .collect();
     let start = std::time::Instant::now();
-    let mut slice = if beyond.is_empty() { limit } else { Duration::from_millis(1) };
+    let mut backoff = PAUSES;
     while beyond.iter().all(|(word, expected)| word.load(Ordering::Acquire) == *expected) {
         let left = limit.saturating_sub(start.elapsed());
         if left.is_zero() {
             return None;
         }
-        match futex::waitv(
-            &waits,
-            futex::WaitvFlags::empty(),
-            Some(&after(slice.min(left))),
-            ClockId::Monotonic,
-        ) {
-            Err(Errno::TIMEDOUT) => slice = (slice * 2).min(Duration::from_millis(5)),
+        let pause = if beyond.is_empty() { left } else { backoff.next(left) };
+        match futex::waitv(&waits, futex::WaitvFlags::empty(), Some(&after(pause)), ClockId::Monotonic) {
+            Err(Errno::TIMEDOUT) => {}
             Err(Errno::AGAIN | Errno::INTR) => return None,
             Ok(woken) => return Some(woken),
-            // Not known to this kernel, or forbidden by a sandbox.
+            // This kernel does not know the call, or a sandbox forbids it.
             Err(_) => {
-                crate::sys::poll_any(words, left);
+                crate::sys::poll::poll_any(words, left);
                 return None;
             }
         }
@@ -156,8 +171,8 @@ pub(crate) fn sleep_on_any(words: &[(&AtomicU32, u32)], limit: Duration) -> Opti
     None
 }
 
-/// The time on the monotonic clock `pause` from now.
-#[cfg(feature = "tokio")]
+/// The time on the monotonic clock that is `pause` from now.
+#[cfg(feature = "async")]
 fn after(pause: Duration) -> Timespec {
     let now = rustix::time::clock_gettime(ClockId::Monotonic);
     let nanoseconds = now.tv_nsec as u64 + u64::from(pause.subsec_nanos());
@@ -167,27 +182,24 @@ fn after(pause: Duration) -> Timespec {
     }
 }
 
-/// Wakes all who sleep on `word`.
-pub(crate) fn wake_all(word: &AtomicU32) {
-    let _ = futex::wake(word, futex::Flags::empty(), i32::MAX as u32);
+pub(crate) fn wake_all(word: &AtomicU64) {
+    let _ = futex::wake(for_kernel(word), futex::Flags::empty(), i32::MAX as u32);
 }
 
 /// The same file under a new open file description, with the same right to write.
 pub(super) fn reopen(file: &File) -> io::Result<File> {
-    let (_, write) = super::file_access(file)?;
+    let (_, write) = file_access(file)?;
     fs::OpenOptions::new().read(true).write(write).open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-/// The path of an open file, if it still leads there.
+/// The path of an open file, if the path still leads to it.
 pub(super) fn path_of(file: &File) -> Option<PathBuf> {
     let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-    let there = fs::symlink_metadata(&path).ok()?;
-    let here = FileId::of(file).ok()?;
-    (there.dev() == here.device && there.ino() == here.inode).then_some(path)
+    FileId::of(file).ok()?.is_at(&path).then_some(path)
 }
 
-/// The processes that have one of `files` open: for each file its process ids, ascending. What `/proc` does
-/// not show (other users' processes, other pid namespaces) is missing.
+/// The processes that have one of `files` open: for each file, their process ids in ascending order.
+/// Processes that `/proc` does not show (other users', other pid namespaces') are missing.
 pub(super) fn holders(files: &[FileId]) -> Option<Vec<Vec<u32>>> {
     let mut found = vec![Vec::new(); files.len()];
     for process in fs::read_dir("/proc").ok()?.flatten() {
@@ -211,14 +223,14 @@ pub(super) fn holders(files: &[FileId]) -> Option<Vec<Vec<u32>>> {
     Some(found)
 }
 
-/// Nanoseconds since 1970-01-01 UTC, a few milliseconds late at the most: a fifth of the exact time's cost.
+/// Costs a fifth of the exact time.
 pub(crate) fn coarse_time() -> u64 {
     let time = rustix::time::clock_gettime(ClockId::RealtimeCoarse);
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
 
-/// The names of regular files in a directory that are text and `wanted`, which is asked for each name, of whatever kind
-/// of file. The description of `directory` is one that nobody has read from.
+/// The names of regular files in a directory that are text and `wanted`, which is asked for every name,
+/// whatever kind of file has it. Nobody may have read from the description of `directory`.
 pub(super) fn file_names(
     directory: &File,
     mut wanted: impl FnMut(&str) -> bool,
@@ -230,8 +242,7 @@ pub(super) fn file_names(
         let entry = entry?;
         if let Ok(name) = entry.file_name().to_str()
             && wanted(name)
-            // Some file systems don't tell.
-            && matches!(entry.file_type(), FileType::RegularFile | FileType::Unknown)
+            && may_be_regular(entry.file_type())
         {
             names.push(name.to_owned());
         }

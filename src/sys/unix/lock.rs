@@ -1,20 +1,20 @@
 //! Locks that the kernel releases when their holder dies.
 //!
-//! Byte ranges under open file descriptions (`F_OFD_SETLK`): they belong to the description, so that they
-//! survive the closing of another descriptor of the same file (classic `fcntl` locks don't) and conflict
+//! Byte ranges under open file descriptions (`F_OFD_SETLK`): they belong to the description. So they survive
+//! the closing of another descriptor of the same file (classic `fcntl` locks don't), and they conflict
 //! between two handles of one process. They lie at 2⁶² and above, where no data and no other program's locks
 //! are. The directory's lock is a `flock`, because exclusive ranges need a descriptor that can write.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::fork::{LockFile, fork_generation};
+use super::fork::LockFile;
 use super::os;
 use crate::error::{Error, Result};
+use crate::sys::asked::{LockId, LockMode};
 use crate::sys::held::HeldTable;
-use crate::sys::{LockId, LockMode};
+use crate::sys::per_process::ForkMutex;
 
 const BASE: u64 = 1 << 62;
 
@@ -23,8 +23,11 @@ const RDLCK: libc::c_short = libc::F_RDLCK as libc::c_short;
 const WRLCK: libc::c_short = libc::F_WRLCK as libc::c_short;
 const UNLCK: libc::c_short = libc::F_UNLCK as libc::c_short;
 
-/// Held shared by every holder of a name.
+/// Every holder of a name has this shared.
 pub(super) const LIFE: LockId = LockId(0);
+
+/// On a user's file: shared by everyone who maps it, exclusive for whoever empties it.
+pub(super) const MAPPED: LockId = LockId(2);
 
 fn range(id: LockId, kind: libc::c_short) -> libc::flock {
     // SAFETY: `flock` is a plain C struct for which all zeroes is a value.
@@ -64,7 +67,7 @@ pub(super) fn try_lock(file: &File, id: LockId, mode: LockMode) -> io::Result<bo
     )
 }
 
-/// Whether anybody but this description holds the lock in any way. Works on a read-only descriptor too.
+/// Whether a description other than this one holds the lock in any way. Works on a read-only descriptor too.
 pub(super) fn is_held(file: &File, id: LockId) -> io::Result<bool> {
     let mut range = range(id, WRLCK);
     // SAFETY: the descriptor is open as long as `file` is borrowed, and `range` is a valid `flock`.
@@ -74,80 +77,61 @@ pub(super) fn is_held(file: &File, id: LockId) -> io::Result<bool> {
     Ok(range.l_type != UNLCK)
 }
 
-/// The locks that one handle holds, on a description of its own, opened when first needed.
+/// The locks that one handle holds. They lie on a separate description, opened when first needed. A forked
+/// child starts with none, on another description.
 #[derive(Debug, Default)]
-pub(super) struct RangeLocks(Mutex<State>);
+pub(super) struct RangeLocks(ForkMutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     file: Option<LockFile>,
     held: HeldTable<()>,
-    generation: u32,
 }
 
 impl State {
-    /// The file for locks of the file `of`, and what is held; after a fork a new file, and nothing.
-    fn of(&mut self, of: &File) -> Result<(&File, &HeldTable<()>)> {
-        let generation = fork_generation();
-        if self.generation != generation {
-            *self = Self { generation, ..Self::default() };
-        }
+    /// The descriptor for locks on the file `of`, and the locks held.
+    fn of(&mut self, of: &File) -> Result<(&File, &mut HeldTable<()>)> {
         let file = match self.file.take() {
             Some(file) => file,
-            None => LockFile::open(|| os::reopen(of)).map_err(|e| Error::Io {
-                doing: "open a map's file once more for its locks".to_owned(),
-                source: e,
-            })?,
+            None => LockFile::open(|| os::reopen(of))
+                .map_err(|e| Error::io("open a map's file once more for its locks".to_owned(), e))?,
         };
-        Ok((self.file.insert(file).file(), &self.held))
+        Ok((self.file.insert(file).file(), &mut self.held))
     }
 }
 
 impl RangeLocks {
-    /// `own` is another description of the handle's file, if there is one already.
+    /// `own` is another description of the handle's file, if one exists already.
     pub(super) fn with_file(own: Option<File>) -> Self {
-        let generation = fork_generation();
-        Self(Mutex::new(State {
-            file: own.and_then(|file| LockFile::open(|| Ok(file)).ok()),
-            held: HeldTable::default(),
-            generation,
-        }))
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let file = own.and_then(|file| LockFile::open(|| Ok(file)).ok());
+        Self(ForkMutex::new(State { file, held: HeldTable::default() }))
     }
 
     pub(super) fn try_lock(&self, of: &File, id: LockId, mode: LockMode) -> Result<bool> {
-        let mut state = self.state();
+        let mut state = self.0.lock();
         let (file, held) = state.of(of)?;
         held.try_lock(id, mode, || {
             let got = try_lock(file, id, mode).map_err(|e| match e.raw_os_error() {
-                Some(libc::EBADF) => Error::unsupported(
-                    "writing through a handle that was opened for reading only; open the map read-write",
-                ),
-                _ => Error::Io { doing: "lock a map".to_owned(), source: e },
+                Some(libc::EBADF) => {
+                    Error::unsupported("this handle was opened for reading only; open the map read-write")
+                }
+                _ => Error::io("lock a map".to_owned(), e),
             })?;
             Ok(got.then_some(()))
         })
     }
 
     pub(super) fn unlock(&self, id: LockId) {
-        let state = self.state();
-        if state.generation != fork_generation() {
-            return;
-        }
-        if let Some(file) = &state.file {
-            state.held.unlock(id, |()| {
-                // An unlock of a range that is held can't fail.
-                let _ = set(file.file(), id, UNLCK);
-            });
-        }
+        let mut state = self.0.lock();
+        let State { file: Some(file), held } = &mut *state else { return };
+        held.unlock(id, |()| {
+            // Unlocking a range that is held can't fail.
+            let _ = set(file.file(), id, UNLCK);
+        });
     }
 
-    /// Whether another description than this handle's holds the lock in any way.
+    /// Whether a description other than this handle's holds the lock in any way.
     pub(super) fn is_held_elsewhere(&self, of: &File, id: LockId) -> Result<bool> {
-        is_held(self.state().of(of)?.0, id)
-            .map_err(|e| Error::Io { doing: "ask who holds a lock".to_owned(), source: e })
+        is_held(self.0.lock().of(of)?.0, id).map_err(|e| Error::io("ask who holds a lock".to_owned(), e))
     }
 }

@@ -4,19 +4,19 @@
 //!
 //! 1. Names appear and disappear only under the lock of the scope's directory.
 //! 2. Every holder has a shared lock on the map's file, taken under the directory's lock. The kernel drops it
-//!    when the holder ends. So whoever has the directory's lock and finds no lock on a file knows that nobody
-//!    lives: the file is a leftover, treated as absent and deleted.
+//!    when the holder ends. So a process that has the directory's lock and finds no lock on a file knows that
+//!    no holder lives: the file is a leftover, treated as absent and deleted.
 //! 3. The last one to close deletes the file. A holder that was killed leaves it to the next operation.
-//! 4. (Added) A file is filled under a name of its own and moved to the map's name whole, so a creator that
+//! 4. (Added) A file is filled under a temporary name and moved to the map's name complete, so a creator that
 //!    dies leaves no half-made map, even if a forked child keeps its lock alive.
-//! 5. (Added) After locking a directory, its path must still lead to it; the file that carries the lock of a holder
-//!    must be the one that was looked at.
+//! 5. (Added) After locking a directory, its path must still lead to it; the file that carries a holder's
+//!    lock must be the one that was inspected.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -24,18 +24,26 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::dirs::{self, ScopeDir, describe, permissions, with_locked};
-use super::lock::{self, LIFE};
+use super::file::{set_inheritable, share_file};
+use super::hold::{NameHold, open_file};
+use super::inspect::FileId;
+use super::lock::{self, LIFE, RangeLocks};
+use super::os;
 use super::record::{DataPlace, Record};
-use super::{FileId, RangeLocks, Section, check_size_limit, os, set_inheritable, share_file, size_file};
-use crate::error::{Error, Result, Subject};
-use crate::map::{MapInfo, Rights, Scope};
-use crate::sys::{Disposition, LockMode, Opened, Place, Request, name_hash};
+use super::section::{Opened, Section};
+use super::size::{check_size_limit, size_file};
+use crate::error::{Error, Result};
+use crate::name::name_hash;
+use crate::sys::asked::{Disposition, LockMode, Named, Request};
+use crate::terms::MapInfo;
+use crate::terms::Subject;
+use crate::terms::{Rights, Scope};
 
 const SUFFIX: &str = ".map";
 const NEW: &str = ".new-";
 
-/// The file name of a map: the hash of its name in lower-case hex. Two names that differ, even only by case, get
-/// two files on any file system; the record holds the full name.
+/// The file name of a map: the hash of its name in lower-case hex. Two names that differ, even only by case,
+/// get two files on any file system; the record holds the full name.
 fn file_name(name: &str) -> String {
     let digit = |four_bits: u8| char::from(b"0123456789abcdef"[usize::from(four_bits)]);
     let hash = name_hash(name).to_be_bytes();
@@ -51,64 +59,16 @@ fn is_map_file(name: &[u8]) -> bool {
         && name[..32].iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Keeps a name: while this lives, the name leads to its file.
-#[derive(Debug)]
-pub(super) struct NameHold {
-    /// Carries the shared lock that says that somebody lives. Never mapped.
-    lock_file: Option<File>,
-    directory: PathBuf,
-    scope: Scope,
-    file_name: String,
-    id: FileId,
-}
-
-impl NameHold {
-    fn new(dir: &ScopeDir, asked: &Asked<'_>, lock_file: File, id: FileId) -> Self {
-        Self {
-            lock_file: Some(lock_file),
-            directory: dir.path().to_owned(),
-            scope: dir.scope(),
-            file_name: asked.file_name.clone(),
-            id,
-        }
-    }
-}
-
-impl Drop for NameHold {
-    fn drop(&mut self) {
-        // Without the directory (removed, or no longer ours) only the lock is let go: the name has no holder
-        // then, and the next operation on the scope deletes the file.
-        let dir = ScopeDir::open_again(self.directory.clone(), self.scope);
-        let locked = dir.as_ref().ok().map(ScopeDir::lock);
-        self.lock_file = None;
-        if let (Ok(dir), Some(Ok(Some(_lock)))) = (&dir, &locked)
-            && let Ok(file) = open_file(dir, &self.file_name, false)
-            && FileId::of(&file).is_ok_and(|id| id == self.id)
-            // A forked child shares the description that was just closed, and with it the lock.
-            && lock::is_held(&file, LIFE).is_ok_and(|held| !held)
-        {
-            let _ = rustix::fs::unlinkat(dir.file(), &self.file_name, AtFlags::empty());
-        }
-    }
-}
-
-fn open_file(dir: &ScopeDir, name: &str, write: bool) -> rustix::io::Result<File> {
-    let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
-    // NONBLOCK: a FIFO that was put there must not block.
-    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    rustix::fs::openat(dir.file(), name, flags, Mode::empty()).map(File::from)
-}
-
-/// A name, what is asked of it, and the file that it leads to.
+/// A name, the request for it, and the file that it leads to.
 struct Asked<'a> {
-    place: Place<'a>,
+    place: Named<'a>,
     disposition: Disposition,
     request: Request,
     file_name: String,
 }
 
 impl<'a> Asked<'a> {
-    fn new(place: Place<'a>, disposition: Disposition, request: Request) -> Self {
+    fn new(place: Named<'a>, disposition: Disposition, request: Request) -> Self {
         let file_name = file_name(place.name.text());
         Self { place, disposition, request, file_name }
     }
@@ -117,7 +77,7 @@ impl<'a> Asked<'a> {
         self.place.name.subject()
     }
 
-    /// Whether files are opened to be written too.
+    /// Whether files are opened for writing too.
     fn writes(&self) -> bool {
         self.request.rights.contains(Rights::WRITE)
     }
@@ -126,7 +86,7 @@ impl<'a> Asked<'a> {
         Error::from_io(doing, self.subject(), e.into())
     }
 
-    /// Only somebody who does not take the directory's lock can do that.
+    /// Only a process that does not take the directory's lock can do that.
     fn was_replaced(&self) -> Error {
         Error::wrong_kind(self.subject(), "its file was replaced while it was being opened; try again")
     }
@@ -141,13 +101,13 @@ struct Living {
 
 enum Found {
     Living(Living),
-    /// Nothing is there, or a leftover that was removed.
+    /// Nothing has the name, or a leftover had it and was removed.
     Absent,
-    /// A leftover of somebody else, which this user may not remove.
+    /// Another user's leftover has the name, and this user may not remove it.
     Stuck(String),
 }
 
-/// Looks a name up, under the directory's lock. Leaves alone whatever is not a map of an accepted owner.
+/// Looks a name up. Requires the directory's lock. Leaves alone whatever is not a map of an accepted owner.
 fn look_up(dir: &ScopeDir, asked: &Asked<'_>) -> Result<Found> {
     let file = match open_file(dir, &asked.file_name, asked.writes()) {
         Ok(file) => file,
@@ -189,7 +149,7 @@ fn look_up(dir: &ScopeDir, asked: &Asked<'_>) -> Result<Found> {
     }
 }
 
-/// The error where a file could not be opened: what stands there says more than the system.
+/// The error for a file that could not be opened: the file itself says more than the system's error does.
 fn cannot_open(dir: &ScopeDir, asked: &Asked<'_>, e: Errno) -> Error {
     let Ok(stat) = rustix::fs::statat(dir.file(), &asked.file_name, AtFlags::SYMLINK_NOFOLLOW) else {
         return asked.failed("open", e);
@@ -220,7 +180,7 @@ fn check_kind_and_owner(dir: &ScopeDir, asked: &Asked<'_>, stat: &Stat) -> Resul
         return Err(Error::denied(
             asked.subject(),
             format!(
-                "'{}' is {}; expected was user {accepted}. To trust that user, open it with owned_by({})",
+                "'{}' is {}; expected user {accepted}. To trust that user, open it with owned_by({})",
                 path().display(),
                 describe(stat),
                 stat.st_uid
@@ -243,7 +203,7 @@ fn check_kind_and_owner(dir: &ScopeDir, asked: &Asked<'_>, stat: &Stat) -> Resul
 
 const GLOBAL_MODES: [u32; 5] = [0o600, 0o640, 0o644, 0o660, 0o666];
 
-fn mode_for(place: &Place<'_>) -> Result<u32> {
+fn mode_for(place: &Named<'_>) -> Result<u32> {
     let mode = place.mode.unwrap_or(0o600);
     match place.name.scope() {
         Scope::User if mode != 0o600 => Err(Error::invalid(
@@ -252,13 +212,13 @@ fn mode_for(place: &Place<'_>) -> Result<u32> {
         )),
         Scope::Global if !GLOBAL_MODES.contains(&mode) => Err(Error::invalid(
             "file mode",
-            format!("{mode:#o}; one of 0o600, 0o640, 0o644, 0o660, 0o666 is possible"),
+            format!("{mode:#o}; it must be one of 0o600, 0o640, 0o644, 0o660, 0o666"),
         )),
         _ => Ok(mode),
     }
 }
 
-/// Joins the holders of a living map. Under the directory's lock.
+/// Joins the holders of a living map. Requires the directory's lock.
 fn join(dir: &ScopeDir, asked: &Asked<'_>, living: Living) -> Result<Opened> {
     let failed = |e: io::Error| asked.failed("join the holders of", e);
     let inheritable = asked.request.inheritable;
@@ -269,10 +229,12 @@ fn join(dir: &ScopeDir, asked: &Asked<'_>, living: Living) -> Result<Opened> {
             let file = std::fs::OpenOptions::new()
                 .read(true)
                 .write(asked.writes())
-                // A FIFO that was put there must not block.
+                // A planted FIFO must not block.
                 .custom_flags(OFlags::NONBLOCK.bits() as i32)
                 .open(path)
                 .map_err(|e| Error::from_io("open", at(), e))?;
+            // Before its length is looked at: from here on nobody cuts it.
+            share_file(&file, at)?;
             let stat = rustix::fs::fstat(&file).map_err(|e| Error::from_io("inspect", at(), e.into()))?;
             if FileId::from_stat(&stat) != *id || (stat.st_size as u64) < living.record.capacity {
                 return Err(Error::wrong_kind(
@@ -283,7 +245,6 @@ fn join(dir: &ScopeDir, asked: &Asked<'_>, living: Living) -> Result<Opened> {
                     ),
                 ));
             }
-            share_file(&file, at)?;
             (file, 0)
         }
     };
@@ -293,13 +254,13 @@ fn join(dir: &ScopeDir, asked: &Asked<'_>, living: Living) -> Result<Opened> {
         return Err(asked.was_replaced());
     }
     hold_life(&lock_file, asked)?;
-    // Nothing may fail from here: the drop of a hold waits for the directory's lock, which is held now.
-    let hold = NameHold::new(dir, asked, lock_file, living.id);
+    // Nothing may fail from here on: dropping a hold waits for the directory's lock, which is held now.
+    let hold = NameHold::new(dir, asked.file_name.clone(), lock_file, living.id);
     let section = Section { file, data_offset, hold: Some(hold), locks: RangeLocks::default() };
     Ok(Opened { section, capacity: living.record.capacity, protection: living.record.access, created: false })
 }
 
-/// For a file that was opened here, which no child inherits unless it is asked for.
+/// For a file opened here, which no child inherits unless the caller asked for that.
 fn let_inherit(file: &File, inheritable: bool) -> Result<()> {
     if inheritable { set_inheritable(file, true) } else { Ok(()) }
 }
@@ -308,14 +269,15 @@ fn hold_life(lock_file: &File, asked: &Asked<'_>) -> Result<()> {
     let_inherit(lock_file, asked.request.inheritable)?;
     match lock::try_lock(lock_file, LIFE, LockMode::Shared) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Error::SharingViolation { subject: asked.subject() }),
+        Ok(false) => Err(Error::sharing_violation(asked.subject())),
         Err(e) => Err(asked.failed("lock", e)),
     }
 }
 
-/// The name of a file that is being made; the file is deleted on drop unless it got the map's name.
+/// The temporary name of a file that is being made. Dropping this deletes the file unless it got the map's
+/// name.
 ///
-/// The directory's lock is not needed for that: a sweep leaves the file alone while its life lock is held, and no
+/// That does not need the directory's lock: a sweep leaves the file alone while its life lock is held, and no
 /// other file gets this name without the directory's lock.
 struct OwnName<'a> {
     dir: &'a ScopeDir,
@@ -331,7 +293,7 @@ impl Drop for OwnName<'_> {
     }
 }
 
-/// A file that is being made. Without the directory's lock, the name goes before the life lock does.
+/// A file that is being made. Without the directory's lock, its name must go before its life lock does.
 struct NewFile<'a> {
     own_name: OwnName<'a>,
     file: File,
@@ -340,7 +302,8 @@ struct NewFile<'a> {
 }
 
 impl<'a> NewFile<'a> {
-    /// Under the directory's lock: until the life lock is held, a sweep would take the file for a leftover.
+    /// Requires the directory's lock: until the life lock is held, a sweep would take the file for a
+    /// leftover.
     fn create(dir: &'a ScopeDir, asked: &Asked<'_>) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let mode = mode_for(&asked.place)?;
@@ -350,7 +313,7 @@ impl<'a> NewFile<'a> {
             let name = format!("{NEW}{process}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
             match rustix::fs::openat(dir.file(), &name, flags, Mode::RUSR | Mode::WUSR) {
                 Ok(fd) => break (name, File::from(fd)),
-                // A leftover of another pid namespace or of an earlier process with this id.
+                // Another pid namespace, or an earlier process with this id, left it.
                 Err(Errno::EXIST) => {}
                 Err(e) => return Err(asked.failed("create", e)),
             }
@@ -368,7 +331,7 @@ impl<'a> NewFile<'a> {
         Ok(Self { own_name, file, lock_file, id: FileId::from_stat(&stat) })
     }
 
-    /// Gives the file its length, its memory, its first bytes and its record.
+    /// Fills the file: its length, its memory, its first bytes and its record.
     fn fill(&self, asked: &Asked<'_>, data: &DataPlace) -> Result<()> {
         let Asked { place, request, .. } = asked;
         let record = Record {
@@ -386,20 +349,21 @@ impl<'a> NewFile<'a> {
                     .write_all_at(place.head, *offset)
                     .map_err(|e| asked.failed("write the head of", e))?;
             }
-            // Such a file has nothing but its record, and nobody has looked at the limit yet.
+            // Such a file has only its record, and nothing has checked the limit yet.
             DataPlace::File { .. } => check_size_limit(record.len(), record.len(), &asked.subject())?,
         }
         record.write(&self.file).map_err(|e| match e.kind() {
-            io::ErrorKind::StorageFull => Error::NoSpace {
-                subject: asked.subject(),
-                needed: request.capacity,
-                reason: "the file system that holds names is full; free some".to_owned(),
-            },
+            io::ErrorKind::StorageFull => Error::no_space(
+                asked.subject(),
+                request.capacity,
+                "the file system that holds names is full; free some".to_owned(),
+            ),
             _ => asked.failed("write the record of", e),
         })
     }
 
-    /// Moves the filled file to the map's name. `None`: something is there. Under the directory's lock.
+    /// Moves the filled file to the map's name. `None`: something has that name. Requires the directory's
+    /// lock.
     fn give_name(self, asked: &Asked<'_>, data: &DataPlace) -> Result<Option<Opened>> {
         let Self { mut own_name, file, lock_file, id } = self;
         let dir = own_name.dir;
@@ -407,14 +371,12 @@ impl<'a> NewFile<'a> {
             Ok(()) => {}
             Err(Errno::EXIST) => return Ok(None),
             Err(e) => {
-                return Err(Error::Io {
-                    doing: format!("give its name to {} in '{}'", asked.subject(), dir.path().display()),
-                    source: e.into(),
-                });
+                let doing = format!("give it its name in '{}'", dir.path().display());
+                return Err(Error::io(doing, e.into()).about(&asked.subject()));
             }
         }
         own_name.given_up = true;
-        let hold = NameHold::new(dir, asked, lock_file, id);
+        let hold = NameHold::new(dir, asked.file_name.clone(), lock_file, id);
         let data_offset = match data {
             DataPlace::Here { offset } => *offset,
             DataPlace::File { .. } => 0,
@@ -425,11 +387,11 @@ impl<'a> NewFile<'a> {
     }
 }
 
-/// More memory than this is not reserved under the directory's lock. To reserve this much takes about as long
-/// as to take that lock once more.
+/// The directory's lock is not held while more memory than this is reserved. Reserving this much takes about
+/// as long as taking the lock once more.
 const QUICK: u64 = 64 << 10;
 
-pub(super) fn open(place: Place<'_>, disposition: Disposition, request: Request) -> Result<Opened> {
+pub(super) fn open(place: Named<'_>, disposition: Disposition, request: Request) -> Result<Opened> {
     if disposition != Disposition::OpenExisting {
         mode_for(&place)?;
     }
@@ -437,7 +399,7 @@ pub(super) fn open(place: Place<'_>, disposition: Disposition, request: Request)
     join_or_make(&Asked::new(place, disposition, request), &DataPlace::Here { offset })
 }
 
-/// Joins the holders of a name, or makes a map whose bytes lie as `data` says.
+/// Joins the holders of a name, or makes a map whose bytes lie where `data` says.
 fn join_or_make(asked: &Asked<'_>, data: &DataPlace) -> Result<Opened> {
     let Asked { place, disposition, request, .. } = asked;
     let scope = place.name.scope();
@@ -445,13 +407,13 @@ fn join_or_make(asked: &Asked<'_>, data: &DataPlace) -> Result<Opened> {
         DataPlace::Here { .. } => request.delay_allocate_pages || request.capacity <= QUICK,
         DataPlace::File { .. } => true,
     };
-    // A listing may lack a name that is there, on some file systems. Who opens asks for the name itself, and so does
-    // who was not given it.
+    // On some file systems a listing may lack a name that exists. So an opener asks for the name itself, and
+    // so does a creator that was refused it.
     let mut ask = *disposition == Disposition::OpenExisting;
     loop {
         let Some(dir) = ScopeDir::open(scope, place.directory, *disposition != Disposition::OpenExisting)?
         else {
-            return Err(Error::NotFound { subject: asked.subject() });
+            return Err(Error::not_found(asked.subject()));
         };
         let Some(mut lock) = dir.lock()? else { continue };
         let is_there = sweep(&dir, Some(&asked.file_name), &mut Vec::new());
@@ -462,7 +424,7 @@ fn join_or_make(asked: &Asked<'_>, data: &DataPlace) -> Result<Opened> {
         if is_quick {
             new.fill(asked, data)?;
         } else {
-            // Nobody waits for it.
+            // No process waits for it.
             drop(lock);
             new.fill(asked, data)?;
             lock = match dir.lock()? {
@@ -481,37 +443,37 @@ fn join_or_make(asked: &Asked<'_>, data: &DataPlace) -> Result<Opened> {
     }
 }
 
-/// Joins the map of a name that lives. `None`: the name is free to be given, as `asked` wants it. `is_there`:
-/// whether there may be a file of the name.
+/// Joins the living map of a name. `None`: the name is free, and `asked` allows creating it. `is_there` says
+/// whether a file of the name may exist.
 fn settle(dir: &ScopeDir, asked: &Asked<'_>, is_there: bool) -> Result<Option<Opened>> {
     match if is_there { look_up(dir, asked)? } else { Found::Absent } {
         Found::Living(_) if asked.disposition == Disposition::CreateNew => {
-            Err(Error::AlreadyExists { subject: asked.subject() })
+            Err(Error::already_exists(asked.subject()))
         }
         Found::Living(living) => join(dir, asked, living).map(Some),
         Found::Absent | Found::Stuck(_) if asked.disposition == Disposition::OpenExisting => {
-            Err(Error::NotFound { subject: asked.subject() })
+            Err(Error::not_found(asked.subject()))
         }
         Found::Stuck(why) => Err(Error::denied(asked.subject(), why)),
         Found::Absent => Ok(None),
     }
 }
 
-/// Gives a name to a map that lies on `file`: `AlreadyExists` if it has a holder.
-pub(super) fn link(place: Place<'_>, file: &File, request: Request) -> Result<NameHold> {
-    let path = super::path_of(file)?;
+/// Gives a name to a map that lies on `file`. `AlreadyExists` if the name has a holder.
+pub(super) fn link(place: Named<'_>, file: &File, request: Request) -> Result<NameHold> {
+    let path = super::file::path_of(file)?;
     let id = FileId::of(file).map_err(|e| Error::from_io("inspect", Subject::Path(path.clone()), e))?;
     let asked = Asked::new(place, Disposition::CreateNew, request);
     let opened = join_or_make(&asked, &DataPlace::File { path, id })?;
     Ok(opened.section.hold.unwrap_or_else(|| unreachable!("made with a name")))
 }
 
-/// Deletes leftovers of this user (for root in the global scope: of all users) and adds their names to `removed`. Under the
-/// directory's lock. What can't be looked at is left alone, and so is the file `other`, which is looked up anyway.
-/// Gives whether `other` was listed, as a file of whatever kind.
+/// Deletes this user's leftovers (for root in the global scope: all users') and adds their names to
+/// `removed`. Requires the directory's lock. Leaves alone what can't be inspected, and the file `other`,
+/// which the caller looks up anyway. Returns whether `other` was listed, as a file of any kind.
 fn sweep(dir: &ScopeDir, other: Option<&str>, removed: &mut Vec<String>) -> bool {
     let mut is_other_there = false;
-    // Asked before the kind is looked at: `other` may be no regular file.
+    // This comes before the check of the kind: `other` may be no regular file.
     let listed = os::file_names(dir.file(), |name| {
         let is_other = other == Some(name);
         is_other_there |= is_other;
@@ -530,7 +492,7 @@ fn sweep(dir: &ScopeDir, other: Option<&str>, removed: &mut Vec<String>) -> bool
         }
         let map_name = match Record::read(&file, stat.st_size as u64) {
             Ok(Ok(record)) => record.name,
-            // A file that was being filled.
+            // A file that somebody was filling.
             _ if name.starts_with(NEW) => name.clone(),
             _ => continue,
         };
@@ -541,7 +503,6 @@ fn sweep(dir: &ScopeDir, other: Option<&str>, removed: &mut Vec<String>) -> bool
     is_other_there
 }
 
-/// Deletes what holders that were killed left in a scope; gives the names.
 pub(crate) fn collect_garbage(scope: Scope, directory: Option<&Path>) -> Result<Vec<String>> {
     if scope == Scope::Global {
         dirs::remove_aside(directory)?;
@@ -554,7 +515,6 @@ pub(crate) fn collect_garbage(scope: Scope, directory: Option<&Path>) -> Result<
     Ok(removed.unwrap_or_default())
 }
 
-/// The living maps of a scope that this user may look at.
 pub(crate) fn list(scope: Scope, directory: Option<&Path>) -> Result<Vec<MapInfo>> {
     let found = with_locked(scope, directory, |dir| {
         let mut found = Vec::new();
@@ -598,18 +558,4 @@ pub(crate) fn list(scope: Scope, directory: Option<&Path>) -> Result<Vec<MapInfo
             }
         })
         .collect())
-}
-
-/// Writes `len` zeroes from `start`, where a file system can't reserve space otherwise.
-pub(super) fn write_zeroes(file: &File, start: u64, len: u64) -> rustix::io::Result<()> {
-    const CHUNK: usize = 1 << 16;
-    let zeroes = vec![0; CHUNK];
-    let end = start + len;
-    let mut at = start;
-    while at < end {
-        let count = (end - at).min(CHUNK as u64) as usize;
-        file.write_all_at(&zeroes[..count], at).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-        at += count as u64;
-    }
-    Ok(())
 }

@@ -27,14 +27,15 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::FileId;
-use crate::map::{Access, NAME_MAX};
-use crate::sys::nanoseconds;
+use super::inspect::FileId;
+use crate::name::NAME_MAX;
+use crate::sys::time::nanoseconds;
+use crate::terms::Access;
 
 const MAGIC: &[u8; 8] = b"HANDOVER";
 const VERSION: u32 = 1;
 const FIXED: usize = 80;
-/// The bytes start at a multiple of the largest page that the supported systems have.
+/// The bytes start at a multiple of the largest page size of the supported systems.
 const DATA_ALIGNMENT: u64 = 65_536;
 /// A UTF-16 unit takes at most 3 bytes of UTF-8.
 const NAME_BYTES_MAX: usize = NAME_MAX * 3;
@@ -61,7 +62,7 @@ impl Record {
         ((FIXED + name.len()) as u64).next_multiple_of(DATA_ALIGNMENT)
     }
 
-    /// Bytes that it takes.
+    /// Bytes that the record takes.
     pub(super) fn len(&self) -> u64 {
         let path = match &self.place {
             DataPlace::Here { .. } => 0,
@@ -97,7 +98,7 @@ impl Record {
         file.write_all_at(&bytes, 0)
     }
 
-    /// Reads and checks the record of a file of `length` bytes; `Err` says in what way it is not one.
+    /// Reads and checks the record of a file of `length` bytes; the inner `Err` says why it is none.
     pub(super) fn read(file: &File, length: u64) -> io::Result<Result<Self, &'static str>> {
         // Most records are shorter than this.
         let mut start = [0; 512];
@@ -117,7 +118,7 @@ impl Record {
         let (kind, offset, capacity) = (u32_at(12), u64_at(16), u64_at(24));
         let (name_len, path_len) = (u32_at(36) as usize, u32_at(48) as usize);
         let access = Access::ALL.into_iter().find(|access| *access as u32 == u32_at(32));
-        let Some(access) = access else { return Ok(Err("its access is no access")) };
+        let Some(access) = access else { return Ok(Err("the access in its record is not valid")) };
         if name_len == 0 || name_len > NAME_BYTES_MAX || path_len > PATH_BYTES_MAX {
             return Ok(Err("the lengths in its record are impossible"));
         }
@@ -133,7 +134,7 @@ impl Record {
         let Ok(name) = String::from_utf8(rest) else { return Ok(Err("its name is not text")) };
         let place = match kind {
             1 => {
-                // Its length is fixed from before its name appeared: shorter means damaged.
+                // Its length is fixed before its name appears, so a shorter file is damaged.
                 let whole = offset.checked_add(capacity).is_some_and(|end| end <= length);
                 if offset != Self::data_offset(&name) || path_len != 0 || !whole {
                     return Ok(Err("its length does not fit its record"));

@@ -1,4 +1,4 @@
-//! Files to map: opening them as .NET does, making them grow, and the handle through which they are locked.
+//! Files to map: opening them as .NET does, growing them, and the handle through which they are locked.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -19,8 +19,10 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
 
-use crate::error::{Error, Result, Subject};
-use crate::map::OpenMode;
+use crate::error::{Error, Result};
+use crate::sys::find_or_create::find_or_create;
+use crate::terms::FileMode;
+use crate::terms::Subject;
 
 const SHARE_ALL: u32 = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
 
@@ -29,15 +31,14 @@ fn is_on_disk(file: &File) -> bool {
     unsafe { GetFileType(file.as_raw_handle()) == FILE_TYPE_DISK }
 }
 
-/// Whether `file` may be read and written, as it was opened.
 pub(crate) fn file_access(file: &File) -> io::Result<(bool, bool)> {
     if !is_on_disk(file) {
         return Err(io::ErrorKind::Unsupported.into());
     }
     let mut status = IO_STATUS_BLOCK::default();
     let mut info = FILE_ACCESS_INFORMATION::default();
-    // SAFETY: the handle is open as long as `file` is borrowed; both structs live through the call, which
-    // fills them, and the size of the second is given.
+    // SAFETY: the handle is open as long as `file` is borrowed; both structs outlive the call, which fills
+    // them, and the size of the second is passed.
     let code = unsafe {
         NtQueryInformationFile(
             file.as_raw_handle(),
@@ -56,16 +57,21 @@ pub(crate) fn file_access(file: &File) -> io::Result<(bool, bool)> {
     Ok((has(FILE_READ_DATA), has(FILE_WRITE_DATA)))
 }
 
-/// Nothing that Windows can map is without a length.
+/// Everything that Windows can map has a length.
 pub(crate) fn has_no_length(_metadata: &std::fs::Metadata) -> bool {
     false
 }
 
-/// Opens a file to map. Others may read and write it too, or no two processes could share a map by its path; nobody
-/// may delete it meanwhile. (.NET lets others only read.) Gives the file and whether it was created.
+/// An ordinary file has no holes.
+pub(crate) fn allocated(metadata: &std::fs::Metadata) -> u64 {
+    metadata.len()
+}
+
+/// Others may read and write it too, or no two processes could share a map by its path; nobody may delete it
+/// meanwhile. (.NET lets others only read.)
 pub(crate) fn open_file(
     path: &Path,
-    mode: OpenMode,
+    mode: FileMode,
     write: bool,
     file_mode: Option<u32>,
 ) -> Result<(File, bool)> {
@@ -75,13 +81,7 @@ pub(crate) fn open_file(
         )));
     }
     let subject = || Subject::Path(path.to_owned());
-    let failed = |doing, e: io::Error| match e.raw_os_error() {
-        // The second is for a file that others have mapped and that should become shorter.
-        Some(code) if [ERROR_SHARING_VIOLATION, ERROR_USER_MAPPED_FILE].contains(&(code as u32)) => {
-            Error::SharingViolation { subject: subject() }
-        }
-        _ => Error::from_io(doing, subject(), e),
-    };
+    let failed = |doing: &str, e: io::Error| refused(doing, &subject(), e);
     let open = |create_new: bool| {
         OpenOptions::new()
             .read(true)
@@ -90,37 +90,38 @@ pub(crate) fn open_file(
             .share_mode(FILE_SHARE_READ | FILE_SHARE_WRITE)
             .open(path)
     };
-    let (file, created) = loop {
-        let existing = if mode == OpenMode::CreateNew {
-            Err(io::Error::from(io::ErrorKind::NotFound))
-        } else {
-            open(false)
-        };
-        match existing {
-            Ok(file) => break (file, false),
-            Err(e) if e.kind() == io::ErrorKind::NotFound && mode != OpenMode::Open => match open(true) {
-                Ok(file) => break (file, true),
-                // Somebody created it between the two calls.
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && mode != OpenMode::CreateNew => {}
-                Err(e) => return Err(failed("create", e)),
-            },
-            Err(e) => return Err(failed("open", e)),
-        }
-    };
+    let (file, created) = find_or_create(path, mode, open, failed)?;
     if !is_on_disk(&file) {
-        return Err(Error::unsupported(format!(
-            "{} is no file that can be mapped (a pipe or device)",
-            subject()
-        )));
-    }
-    if mode == OpenMode::Create && !created {
-        file.set_len(0).map_err(|e| failed("empty", e))?;
+        let error = Error::unsupported("it is no file that can be mapped (a pipe or device)");
+        return Err(error.about(&subject()));
     }
     Ok((file, created))
 }
 
-/// Grows a file that is to be mapped to `capacity`. Its disk space is taken here in any case: the system has
-/// no other way for an ordinary file.
+/// The system does not cut a file that somebody has mapped.
+pub(crate) fn empty_file(file: &File, subject: &Subject) -> Result<()> {
+    file.set_len(0).map_err(|e| refused("empty", subject, e))
+}
+
+/// The system sees to it.
+pub(crate) fn while_unmapped(_file: &File, act: impl FnOnce()) {
+    act();
+}
+
+/// Nobody can move or delete the file while it is open.
+pub(crate) fn is_file_at(_file: &File, _path: &Path) -> bool {
+    true
+}
+
+fn refused(doing: &str, subject: &Subject, e: io::Error) -> Error {
+    match e.raw_os_error() {
+        Some(code) if code as u32 == ERROR_SHARING_VIOLATION => Error::sharing_violation(subject.clone()),
+        Some(code) if code as u32 == ERROR_USER_MAPPED_FILE => Error::still_mapped(subject.clone()),
+        _ => Error::from_io(doing, subject.clone(), e),
+    }
+}
+
+/// Always takes the disk space: the system has no other way for an ordinary file.
 pub(crate) fn grow_file(
     file: &File,
     length: u64,
@@ -131,23 +132,27 @@ pub(crate) fn grow_file(
     if i64::try_from(capacity).is_err() {
         return Err(Error::out_of_range("capacity", format!("{capacity} bytes; a file can't have as many")));
     }
-    file.set_len(capacity).map_err(|e| {
-        // What was there stays as it was.
+    let Err(e) = file.set_len(capacity) else { return Ok(()) };
+    // The system cuts no file that is mapped: another process has grown and mapped it meanwhile.
+    let is_mapped = e.raw_os_error() == Some(ERROR_USER_MAPPED_FILE as i32);
+    if is_mapped && file.metadata().is_ok_and(|found| found.len() >= capacity) {
+        return Ok(());
+    }
+    if !is_mapped {
+        // The old content stays as it was.
         let _ = file.set_len(length);
-        match e.kind() {
-            io::ErrorKind::PermissionDenied => Error::from_io("enlarge", subject.clone(), e),
-            _ => Error::NoSpace {
-                subject: subject.clone(),
-                needed: capacity,
-                reason: format!(
-                    "its disk can't hold a file of this length ({e}); free some, or ask for less"
-                ),
-            },
-        }
+    }
+    Err(match e.kind() {
+        io::ErrorKind::PermissionDenied => Error::from_io("enlarge", subject.clone(), e),
+        _ => Error::no_space(
+            subject.clone(),
+            capacity,
+            format!("its disk can't hold a file of this length ({e}); free some, or ask for less"),
+        ),
     })
 }
 
-/// The file's number, and that of its volume: the same by whatever path it was opened.
+/// The numbers of the file and of its volume: the same whatever path opened it.
 pub(super) fn identity(file: &File) -> io::Result<(u32, u64)> {
     let mut info = BY_HANDLE_FILE_INFORMATION::default();
     // SAFETY: the handle is open as long as `file` is borrowed, and the struct lives through the call, which
@@ -158,18 +163,18 @@ pub(super) fn identity(file: &File) -> io::Result<(u32, u64)> {
     Ok((info.dwVolumeSerialNumber, u64::from(info.nFileIndexHigh) << 32 | u64::from(info.nFileIndexLow)))
 }
 
-/// The same file under a handle of its own, for locks.
+/// The same file under a separate handle, for locks.
 pub(super) fn reopen(file: &File) -> io::Result<File> {
     // SAFETY: the handle is open as long as `file` is borrowed.
     let handle = unsafe { ReOpenFile(file.as_raw_handle(), GENERIC_READ, SHARE_ALL, 0) };
     if handle == INVALID_HANDLE_VALUE {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the call has just given this handle over, and it is used nowhere else.
+    // SAFETY: the call has just handed this handle over, and nothing else uses it.
     Ok(unsafe { File::from_raw_handle(handle) })
 }
 
-/// The file of a section that was opened by its name, for locks and to learn which it is.
+/// The file of a section that was opened by name, for locks and to learn which file it is.
 pub(super) fn open_for_locks(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).share_mode(SHARE_ALL).open(path)
 }

@@ -2,16 +2,16 @@
 //!
 //! - A map on a file: byte ranges of the file (`LockFileEx`) at 2⁶² and above, where no data and no other
 //!   program's locks are, under a handle that serves nothing else: such locks belong to a handle, and the
-//!   kernel lets go of them when it is closed. Who holds a range can be asked only by trying to take it, and a
-//!   handle is in its own way: so a shared holder also takes a *seat*, one byte of many for that lock, and asks
-//!   for all seats but its own. Who asks holds what it asks for, for a moment.
-//! - A named map in memory: an event per lock, `Local\handover.lock.HASH.ID` (or `Global\`), whose *existence*
-//!   is the lock. Who creates it has the lock and lets go by closing it; others are told that they may not
+//!   kernel releases them when it is closed. The only way to learn whether a range is held is to try to take
+//!   it, and a handle is in its own way. So a shared holder also takes a *seat*, one byte of many for that
+//!   lock, and asks for all seats but its own. For a moment, a process that asks holds what it asks for.
+//! - A named map in memory: an event per lock, `Local\handover.lock.HASH.ID` (or `Global\`), whose
+//!   *existence* is the lock. Its creator has the lock and releases it by closing the event. Others may not
 //!   open it, so that nobody keeps it alive by looking. A mutex would belong to a thread, which may end or
-//!   hand the lock's guard to another. Shared holders have handles to another event, `HASH.ID.shared`. Whoever
-//!   takes the lock makes its own event first and looks for the other one then, so that of two that exclude
-//!   each other at least one sees the other's and lets go.
-//! - An anonymous map has one handle, and the table of locks held is enough.
+//!   hand the lock's guard to another. Shared holders have handles to another event, `HASH.ID.shared`. To
+//!   take the lock, a process first makes its own event and then looks for the other one. So of two that
+//!   exclude each other, at least one sees the other's event and backs off.
+//! - An anonymous map has only one handle, so the table of locks held is enough.
 
 use std::fs::File;
 use std::io;
@@ -27,39 +27,43 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 use windows_sys::Win32::System::IO::{OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0};
 
-use super::{file, kernel, prefix};
-use crate::error::{Error, Result, Subject};
-use crate::map::MapName;
+use super::naming::prefix;
+use super::{file, kernel};
+use crate::error::{Error, Result};
+use crate::name::MapName;
+use crate::name::name_hash;
+use crate::sys::asked::{LockId, LockMode};
 use crate::sys::held::HeldTable;
-use crate::sys::{LockId, LockMode, name_hash};
+use crate::sys::per_process::ForkMutex;
+use crate::terms::Subject;
 
 const BASE: u64 = 1 << 62;
 
 /// How many seats the shared holders of a lock have.
 const SEATS: u64 = 1 << 40;
 
-/// How often a shared lock is tried, 1 ms apart: who asks about it is in the way for a moment.
+/// How often a shared lock is tried, 1 ms apart: a process that asks about it is in the way for a moment.
 const TRIES: u32 = 5;
 
 /// The locks of one section.
 #[derive(Debug)]
 pub(super) struct SectionLocks {
-    held: HeldTable<Taken>,
+    held: ForkMutex<HeldTable<Taken>>,
     means: Means,
 }
 
 #[derive(Debug)]
 enum Means {
-    /// Nobody but this handle.
+    /// Excludes only within this handle.
     Table,
     /// Events with names that start like this.
     Events(String),
-    /// Ranges of a file, opened when first needed: from the section's own handle, or by its path where the
-    /// section was opened by name.
+    /// Ranges of a file. Its handle is opened when first needed: from the section's own handle, or by path
+    /// where the section was opened by name.
     Ranges { path: Option<PathBuf>, file: OnceLock<File> },
 }
 
-/// What has to be let go of.
+/// What must be released.
 #[derive(Debug)]
 enum Taken {
     Nothing,
@@ -73,8 +77,8 @@ impl SectionLocks {
         Self::with(Means::Table)
     }
 
-    /// Hashed, because a name may be as long as the kernel takes. Two names of one hash would share locks,
-    /// which costs waiting only.
+    /// Hashed, because a name may be as long as the kernel allows. Two names with one hash would share locks,
+    /// which only costs waiting.
     pub(super) fn of_name(name: &MapName) -> Self {
         let prefix = prefix(name.scope());
         Self::with(Means::Events(format!("{prefix}handover.lock.{:032x}", name_hash(name.text()))))
@@ -89,25 +93,26 @@ impl SectionLocks {
     }
 
     fn with(means: Means) -> Self {
-        Self { held: HeldTable::default(), means }
+        Self { held: ForkMutex::default(), means }
     }
 
     /// `mapped` is the section's own handle to its file, if it has one.
     pub(super) fn try_lock(&self, mapped: Option<&File>, id: LockId, mode: LockMode) -> Result<bool> {
-        self.held.try_lock(id, mode, || match &self.means {
+        self.held.lock().try_lock(id, mode, || match &self.means {
             Means::Table => Ok(Some(Taken::Nothing)),
             Means::Events(prefix) => take_event(&tokens(prefix, id), mode)
                 .map(|event| event.map(Taken::Event))
-                .map_err(|e| Error::Io { doing: "lock a map".to_owned(), source: e }),
+                .map_err(|e| Error::io("lock a map".to_owned(), e)),
             Means::Ranges { path, file } => take_range(lock_file(file, mapped, path.as_ref())?, id, mode)
-                .map_err(|e| Error::Io { doing: "lock a map's file".to_owned(), source: e }),
+                .map_err(|e| Error::io("lock a map's file".to_owned(), e)),
         })
     }
 
-    /// Whether another handle than this one holds the lock in any way.
+    /// Whether a handle other than this one holds the lock in any way.
     pub(super) fn is_held_elsewhere(&self, mapped: Option<&File>, id: LockId) -> Result<bool> {
-        let failed = |e| Error::Io { doing: "ask who holds a lock".to_owned(), source: e };
-        self.held.with(id, |own| match (own, &self.means) {
+        let failed = |e| Error::io("ask who holds a lock".to_owned(), e);
+        let held = self.held.lock();
+        match (held.get(id), &self.means) {
             (Some((LockMode::Exclusive, _)), _) | (_, Means::Table) => Ok(false),
             (Some((_, Taken::Event(event))), _) => {
                 kernel::handle_count(event).map(|count| count > 1).map_err(failed)
@@ -133,11 +138,11 @@ impl SectionLocks {
                     _ => is_range_held(file, BASE + id.0, 1).map_err(failed),
                 }
             }
-        })
+        }
     }
 
     pub(super) fn unlock(&self, id: LockId) {
-        self.held.unlock(id, |taken| match (taken, &self.means) {
+        self.held.lock().unlock(id, |taken| match (taken, &self.means) {
             (Taken::Event(event), _) => drop(event),
             (Taken::Range(seat), Means::Ranges { file, .. }) => {
                 if let Some(file) = file.get() {
@@ -172,7 +177,7 @@ fn lock_file<'a>(
     Ok(cell.get_or_init(|| file))
 }
 
-/// The names of the events that say that a lock is held exclusively, and shared.
+/// The names of the events that mark a lock as held exclusively, and shared.
 fn tokens(prefix: &str, id: LockId) -> (Vec<u16>, Vec<u16>) {
     let name = format!("{prefix}.{}", id.0);
     (kernel::wide(&name), kernel::wide(&format!("{name}.shared")))
@@ -212,19 +217,19 @@ fn take_range(file: &File, id: LockId, mode: LockMode) -> io::Result<Option<Take
     Ok(None)
 }
 
-/// The byte of a seat. The seats of different locks lie apart: there are less than 2²⁰ locks.
+/// The byte of a seat. The seats of different locks lie apart: there are fewer than 2²⁰ locks.
 fn seat_at(id: LockId, seat: u64) -> u64 {
     BASE + (id.0 + 1) * SEATS + seat
 }
 
-/// A seat that hardly anybody else has: from this process's number, and counted within it.
+/// A seat that hardly anybody else has: derived from this process's id and a count within the process.
 fn any_seat() -> u64 {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     (u64::from(std::process::id()) << 8 | count & 0xFF) % SEATS
 }
 
-/// A range's first byte, in the form that the calls want.
+/// A range's first byte, in the form that the calls take.
 fn range(at: u64) -> OVERLAPPED {
     OVERLAPPED {
         Anonymous: OVERLAPPED_0 {
@@ -241,8 +246,8 @@ fn lock_range(file: &File, at: u64, len: u64, mode: LockMode) -> io::Result<bool
             LockMode::Shared => 0,
             LockMode::Exclusive => LOCKFILE_EXCLUSIVE_LOCK,
         };
-    // SAFETY: the handle is open as long as `file` is borrowed and was opened for calls that wait, so that
-    // the kernel is done with `range` when the call returns.
+    // SAFETY: the handle is open as long as `file` is borrowed. It was opened for synchronous calls, so the
+    // kernel is done with `range` when the call returns.
     let got =
         unsafe { LockFileEx(file.as_raw_handle(), flags, 0, len as u32, (len >> 32) as u32, &raw mut range) };
     if got != 0 {
@@ -257,7 +262,7 @@ fn lock_range(file: &File, at: u64, len: u64, mode: LockMode) -> io::Result<bool
 
 fn unlock_range(file: &File, at: u64, len: u64) {
     let mut range = range(at);
-    // SAFETY: as for LockFileEx. An unlock of a range that is held can't fail.
+    // SAFETY: as for LockFileEx. Unlocking a range that is held can't fail.
     unsafe { UnlockFileEx(file.as_raw_handle(), 0, len as u32, (len >> 32) as u32, &raw mut range) };
 }
 

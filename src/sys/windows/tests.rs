@@ -6,9 +6,10 @@ use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use handover_test_support::Start;
 use windows_sys::Win32::Foundation::FILETIME;
 use windows_sys::Win32::Security::Authorization::{
     ConvertSecurityDescriptorToStringSecurityDescriptorW, GetSecurityInfo, SDDL_REVISION_1, SE_KERNEL_OBJECT,
@@ -17,11 +18,15 @@ use windows_sys::Win32::Security::DACL_SECURITY_INFORMATION;
 use windows_sys::Win32::System::SystemServices::MAXIMUM_ALLOWED;
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessTimes};
 
+use super::section::Opened;
 use super::{kernel, sleep_on, wake, wake_all};
 use crate::cell::{Cell, CellOptions, Durability};
 use crate::error::ErrorKind;
-use crate::map::{Access, MapName, MapOptions, MemoryMappedFile, OpenMode, Rights, Scope};
-use crate::sys::{Disposition, LockId, LockMode, Opened, Place, Request, Section};
+use crate::map::dotnet::create_from_file;
+use crate::map::{MapOptions, MemoryMappedFile, ViewAccessor};
+use crate::name::MapName;
+use crate::sys::{Disposition, LockId, LockMode, Named, Request, Section};
+use crate::terms::{Access, FileMode, Rights, Scope};
 
 fn name(of: &str) -> String {
     format!("handover-test-{}-{of}", std::process::id())
@@ -39,7 +44,7 @@ fn request(capacity: u64) -> Request {
 
 fn open(name: &str, disposition: Disposition) -> crate::Result<Opened> {
     let name = MapName::parse(name, None)?;
-    let place = Place { name: &name, directory: None, mode: None, owner: None, head: &[] };
+    let place = Named { name: &name, directory: None, mode: None, owner: None, head: &[] };
     Section::named(place, disposition, request(5000))
 }
 
@@ -57,7 +62,7 @@ impl Other {
             .env("HANDOVER_NAME", name)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .spawn()
+            .start()
             .unwrap();
         let output = BufReader::new(process.stdout.take().unwrap());
         let mut other = Self { process, output };
@@ -82,6 +87,12 @@ impl Other {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
+}
+
+/// A word of a map. Every test uses its words as 64 bits.
+fn word(view: &ViewAccessor, position: u64) -> crate::error::Result<&AtomicU64> {
+    // SAFETY: see above.
+    unsafe { view.atomic(position) }
 }
 
 /// What the other process does; it stays until a line comes.
@@ -133,14 +144,14 @@ fn child() {
             let view = map.create_view_accessor(0, 0).unwrap();
             println!("\nready");
             // No word changes.
-            sleep_on(view.atomic::<AtomicU32>(0).unwrap(), 0, NEVER);
+            sleep_on(word(&view, 0).unwrap(), 0, NEVER);
             println!("\nwoken");
         }
         "acknowledge" => {
             let map = MemoryMappedFile::open_existing(&name).unwrap();
             let view = map.create_view_accessor(0, 0).unwrap();
             println!("\nready");
-            let [round, answers] = [0, 4].map(|at| view.atomic::<AtomicU32>(at).unwrap());
+            let [round, answers] = [0, 8].map(|at| word(&view, at).unwrap());
             for seen in 0..WAKES {
                 sleep_until(round, |round| round > seen);
                 answers.fetch_add(1, Ordering::Release);
@@ -149,7 +160,7 @@ fn child() {
             stay();
         }
         "wait" => {
-            let cell = Cell::open(MemoryMappedFile::open_existing(&name).unwrap()).unwrap();
+            let cell = Cell::open_in(MemoryMappedFile::open_existing(&name).unwrap()).unwrap();
             println!("\nready");
             let before = processor_time();
             assert_eq!(cell.wait_newer(0, LIMIT).unwrap(), 1);
@@ -199,10 +210,8 @@ fn a_lock_is_free_when_its_holder_dies() {
     for on_file in [false, true] {
         let name = name(if on_file { "lock-file" } else { "lock" });
         let map = if on_file {
-            MapOptions::new()
-                .open_mode(OpenMode::OpenOrCreate)
-                .map_name(&name)
-                .create_from_file(folder.join("map"), 5000)
+            let options = MapOptions::new().map_name(&name);
+            create_from_file(folder.join("map"), FileMode::OpenOrCreate, 5000, &options)
         } else {
             MemoryMappedFile::create_new(&name, 5000)
         }
@@ -234,12 +243,12 @@ fn handles_of_one_process_exclude_each_other() {
     first.unlock(LockId::VALUE);
     assert!(!take(&second, LockMode::Exclusive));
     first.unlock(LockId::VALUE);
-    // Any thread may let go.
+    // Any thread may release.
     std::thread::scope(|scope| scope.spawn(|| assert!(take(&second, LockMode::Exclusive))).join().unwrap());
     assert!(!take(&first, LockMode::Shared));
     second.unlock(LockId::VALUE);
     assert!(take(&first, LockMode::Exclusive));
-    // A handle that is closed lets go of what it had.
+    // Closing a handle releases what it held.
     drop(first);
     assert!(take(&second, LockMode::Exclusive));
 }
@@ -286,14 +295,14 @@ fn the_kernel_refuses_what_a_handle_has_no_right_to() {
     let name = name("rights");
     let _map = MemoryMappedFile::create_new(&name, 4096).unwrap();
     let name = MapName::parse(&name, None).unwrap();
-    let place = Place { name: &name, directory: None, mode: None, owner: None, head: &[] };
+    let place = Named { name: &name, directory: None, mode: None, owner: None, head: &[] };
     let mut wish = request(0);
     wish.rights = Rights::READ | Rights::READ_PERMISSIONS;
     let opened = Section::named(place, Disposition::OpenExisting, wish).unwrap();
     let refused = opened.section.map(0, 10, 10, Access::ReadWrite, &name.subject()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::AccessDenied, "{refused}");
     assert!(opened.section.map(0, 10, 10, Access::Read, &name.subject()).is_ok());
-    // Rights that are good for no view open all the same.
+    // Rights that allow no view still open the map.
     wish.rights = Rights::DELETE;
     let opened = Section::named(place, Disposition::OpenExisting, wish).unwrap();
     assert_eq!(opened.capacity, 4096);
@@ -371,7 +380,7 @@ const ROUNDS: u32 = 30;
 
 /// For values that, all slots together, have more address space than machines have memory.
 fn cell(name: &str) -> Cell {
-    CellOptions::new().create_named(name, 16 << 30, &MapOptions::new()).unwrap()
+    CellOptions::new().capacity(16 << 30).create_or_open(name).unwrap()
 }
 
 #[test]
@@ -379,19 +388,19 @@ fn a_cell_hands_over_and_survives_its_writer() {
     let name = name("cell");
     let other = Other::start("write cell", &name);
     let map = MemoryMappedFile::open_existing(&name).unwrap();
-    let cell = Cell::open(map).unwrap();
+    let cell = Cell::open_in(map).unwrap();
     let mut reader = cell.reader();
-    assert_eq!(reader.load().unwrap().unwrap().to_vec().unwrap().as_slice(), vec![100; 100_000]);
+    assert_eq!(reader.load().unwrap().unwrap().copy().unwrap().as_slice(), vec![100; 100_000]);
     let value = cell.copy().unwrap().unwrap();
     assert_eq!((value.version, value.bytes.as_slice()), (100, vec![100; 100_000].as_slice()));
     let read_only = MapOptions::new().access(Access::Read).rights(Rights::READ).open_existing(&name).unwrap();
-    let read_only = Cell::open(read_only).unwrap();
+    let read_only = Cell::open_in(read_only).unwrap();
     assert_eq!(read_only.copy().unwrap().unwrap().version, 100);
     let info = cell.info().unwrap();
     assert!(info.has_writer && info.reserved < 1 << 20, "{info:?}");
     assert!(cell.try_writer().unwrap().is_none());
     other.kill();
-    // Nobody is left who wrote; a try at writing counts as having written.
+    // No handle that wrote is left; an attempt to write counts as having written.
     assert!(!read_only.info().unwrap().has_writer || cell.can_write());
     let mut writer = cell.writer_timeout(LIMIT).unwrap();
     assert_eq!(writer.publish(b"next").unwrap(), 101);
@@ -401,10 +410,10 @@ fn a_cell_hands_over_and_survives_its_writer() {
     assert!(cell.try_writer().unwrap().is_none());
     assert!(cell.info().unwrap().has_writer);
     other.kill();
-    assert_eq!(reader.load().unwrap().unwrap().to_vec().unwrap().as_slice(), b"next");
+    assert_eq!(reader.load().unwrap().unwrap().copy().unwrap().as_slice(), b"next");
     assert_eq!(cell.writer_timeout(LIMIT).unwrap().publish(&vec![7; 1 << 20]).unwrap(), 102);
     assert!(!cell.info().unwrap().has_writer);
-    assert_eq!(reader.load().unwrap().unwrap().to_vec().unwrap().as_slice(), vec![7; 1 << 20]);
+    assert_eq!(reader.load().unwrap().unwrap().copy().unwrap().as_slice(), vec![7; 1 << 20]);
 }
 
 #[test]
@@ -427,11 +436,11 @@ fn a_waiter_learns_of_versions_and_of_the_last_writers_end() {
     });
 }
 
-/// Longer than any test may take: who is not woken before does not end.
+/// Longer than any test may take: a sleeper that is not woken before then does not end.
 const NEVER: Duration = Duration::from_secs(3600);
-const WAKES: u32 = 1000;
+const WAKES: u64 = 1000;
 
-fn sleep_until(word: &AtomicU32, done: impl Fn(u32) -> bool) {
+fn sleep_until(word: &AtomicU64, done: impl Fn(u64) -> bool) {
     loop {
         let found = word.load(Ordering::Acquire);
         if done(found) {
@@ -441,14 +450,14 @@ fn sleep_until(word: &AtomicU32, done: impl Fn(u32) -> bool) {
     }
 }
 
-/// Runs with a map by name, in memory and on a file.
+/// Runs with a named map, in memory and on a file.
 fn in_memory_and_on_a_file(of: &str, run: impl Fn(&str, &MemoryMappedFile)) {
     let in_memory = name(of);
     run(&in_memory, &MemoryMappedFile::create_new(&in_memory, 4096).unwrap());
     let folder = temporary(of);
     let on_file = name(&format!("{of}-file"));
-    let options = MapOptions::new().open_mode(OpenMode::CreateNew).map_name(&on_file);
-    run(&on_file, &options.create_from_file(folder.join("map"), 4096).unwrap());
+    let options = MapOptions::new().map_name(&on_file);
+    run(&on_file, &create_from_file(folder.join("map"), FileMode::CreateNew, 4096, &options).unwrap());
     fs::remove_dir_all(folder).unwrap();
 }
 
@@ -462,7 +471,7 @@ fn a_sleeper_in_another_process_sleeps_until_it_is_woken() {
             scope.spawn(|| {
                 // It may not be asleep yet.
                 while !woken.load(Ordering::Acquire) {
-                    wake_all(view.atomic::<AtomicU32>(0).unwrap());
+                    wake_all(word(&view, 0).unwrap());
                     std::thread::sleep(Duration::from_millis(1));
                 }
             });
@@ -475,12 +484,12 @@ fn a_sleeper_in_another_process_sleeps_until_it_is_woken() {
 
 #[test]
 fn no_sleeper_misses_a_wake_up_whoever_else_is_woken() {
-    const OTHERS: u32 = 3;
+    const OTHERS: u64 = 3;
     in_memory_and_on_a_file("wake", |name, map| {
         let view = map.create_view_accessor(0, 0).unwrap();
-        let [round, answers] = [0, 4].map(|at| view.atomic::<AtomicU32>(at).unwrap());
+        let [round, answers] = [0, 8].map(|at| word(&view, at).unwrap());
         let others: Vec<_> = (0..OTHERS).map(|_| Other::start("acknowledge", name)).collect();
-        // Nothing ends such a sleep but a wake-up: one that is missed hangs.
+        // Only a wake-up ends such a sleep: a missed one hangs.
         for next in 1..=WAKES {
             round.store(next, Ordering::Release);
             wake_all(round);
@@ -493,14 +502,14 @@ fn no_sleeper_misses_a_wake_up_whoever_else_is_woken() {
 #[test]
 fn sleepers_that_were_woken_and_stopped_leave_others_a_way() {
     let map = MapName::parse(&name("spent"), None).unwrap();
-    let place = wake::Place::of_name(&map);
-    let wake::Place::Names(names) = &place else { panic!("it has names") };
+    let place = wake::Named::of_name(&map);
+    let wake::Named::Names(names) = &place else { panic!("it has names") };
     let opened = open(map.text(), Disposition::CreateNew).unwrap();
     let subject = map.subject();
     let mapping = opened.section.map(0, 4096, 4096, Access::ReadWrite, &subject).unwrap();
     // SAFETY: the mapping is page-aligned, has this memory, and lives as long as the word is used.
-    let word = unsafe { &*mapping.as_ptr().cast::<AtomicU32>() };
-    // As many as there are names, each woken and never gone.
+    let word = unsafe { &*mapping.as_ptr().cast::<AtomicU64>() };
+    // As many sleepers as there are names, each woken and never gone.
     let spent: Vec<_> = (0..wake::BELLS).map(|_| place.bell().unwrap().unwrap()).collect();
     place.ring();
     assert!(place.bell().unwrap().is_some(), "they shared the first, and the second is free");
@@ -525,7 +534,7 @@ fn sleepers_that_were_woken_and_stopped_leave_others_a_way() {
     };
     is_woken();
     drop(spent);
-    // Also where another kind of object has the first name.
+    // Even where another kind of object has the first name.
     let other = MemoryMappedFile::create_new(&format!("{names}.0"), 1).unwrap();
     assert!(place.bell().is_err());
     is_woken();
@@ -556,7 +565,7 @@ fn processor_time() -> Duration {
     let [mut created, mut ended, mut kernel, mut user] = [FILETIME::default(); 4];
     // SAFETY: the pseudo-handle of this process is always valid.
     let process = unsafe { GetCurrentProcess() };
-    // SAFETY: fills the four structs, which live through the call.
+    // SAFETY: fills the four structs, which outlive the call.
     let done =
         unsafe { GetProcessTimes(process, &raw mut created, &raw mut ended, &raw mut kernel, &raw mut user) };
     assert_ne!(done, 0);
@@ -592,7 +601,7 @@ fn what_a_broken_writer_says_of_memory_is_not_believed() {
         if current {
             head.write(header + 8, 1u64 << 33).unwrap();
         }
-        // Memory is said to be there where none is.
+        // The word claims memory where there is none.
         head.write(header + 48, 1u64 << 33).unwrap();
         current
     });
@@ -609,7 +618,7 @@ fn what_a_broken_writer_says_of_memory_is_not_believed() {
 #[test]
 fn secrets_stay_in_memory() {
     let options = CellOptions::new();
-    let secret = options.secret(true).create_named(&name("secret"), 1 << 30, &MapOptions::new()).unwrap();
+    let secret = options.secret(true).capacity(1 << 30).create_or_open(&name("secret")).unwrap();
     let mut writer = secret.try_writer().unwrap().unwrap();
     for size in [10, 2 << 20, 10] {
         writer.publish(&vec![1; size]).unwrap();
@@ -647,11 +656,8 @@ fn handles_share_locks_and_know_of_each_other() {
     let memory = name("shared");
     let file = name("shared-file");
     let in_memory = MemoryMappedFile::create_new(&memory, 5000).unwrap();
-    let on_file = MapOptions::new()
-        .open_mode(OpenMode::OpenOrCreate)
-        .map_name(&file)
-        .create_from_file(folder.join("map"), 5000)
-        .unwrap();
+    let options = MapOptions::new().map_name(&file);
+    let on_file = create_from_file(folder.join("map"), FileMode::OpenOrCreate, 5000, &options).unwrap();
     let id = LockId(17);
     for (name, map) in [(&memory, &in_memory), (&file, &on_file)] {
         let first = map.section();
@@ -691,8 +697,8 @@ fn handles_share_locks_and_know_of_each_other() {
 fn a_cell_on_a_file_keeps_its_value() {
     let folder = temporary("cell-file");
     let path = folder.join("cell");
-    let options = CellOptions::new().durability(Durability::Sync);
-    let open = || options.create_on_file(&path, 10_000, &MapOptions::new()).unwrap();
+    let options = CellOptions::new().durability(Durability::Sync).capacity(10_000);
+    let open = || options.create_or_open(&path).unwrap();
     let cell = open();
     assert_eq!(cell.try_writer().unwrap().unwrap().publish(b"kept").unwrap(), 1);
     drop(cell);
@@ -715,10 +721,11 @@ fn files_are_mapped_grown_and_shared() {
     let path = folder.join("map");
     fs::write(&path, b"abc").unwrap();
     let name = name("files");
-    let map = MapOptions::new().map_name(&name).create_from_file(&path, 1000).unwrap();
+    let options = MapOptions::new();
+    let map = create_from_file(&path, FileMode::Open, 1000, &MapOptions::new().map_name(&name)).unwrap();
     assert_eq!((map.capacity(), fs::metadata(&path).unwrap().len()), (1000, 1000));
-    let second = MemoryMappedFile::create_from_file(&path, 0).unwrap();
-    let shorter = MapOptions::new().open_mode(OpenMode::Create).create_from_file(&path, 10).unwrap_err();
+    let second = create_from_file(&path, FileMode::Open, 0, &options).unwrap();
+    let shorter = create_from_file(&path, FileMode::Create, 10, &options).unwrap_err();
     assert_eq!(shorter.kind(), ErrorKind::SharingViolation, "{shorter}");
     assert!(fs::remove_file(&path).is_err());
     drop(second);
@@ -741,13 +748,14 @@ fn files_are_mapped_grown_and_shared() {
         assert_eq!(super::file_access(&file).unwrap(), (read, write));
         assert_eq!(MemoryMappedFile::from_file(file, 0).is_ok(), read && write);
     }
-    let missing = MemoryMappedFile::create_from_file(folder.join("none"), 0).unwrap_err();
+    let missing = create_from_file(folder.join("none"), FileMode::Open, 0, &options).unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
-    let new = MapOptions::new().open_mode(OpenMode::CreateNew);
-    assert_eq!(new.create_from_file(&path, 10).unwrap_err().kind(), ErrorKind::AlreadyExists);
-    assert_eq!(new.create_from_file(folder.join("new"), 0).unwrap_err().kind(), ErrorKind::InvalidArgument);
-    assert!(!folder.join("new").exists());
-    drop(new.create_from_file(folder.join("new"), 10).unwrap());
+    let new = folder.join("new");
+    let create_new = |path, capacity| create_from_file(path, FileMode::CreateNew, capacity, &options);
+    assert_eq!(create_new(&path, 10).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(create_new(&new, 0).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert!(!new.exists());
+    drop(create_new(&new, 10).unwrap());
     fs::remove_dir_all(folder).unwrap();
 }
 
@@ -780,11 +788,11 @@ fn running_out_is_an_error() {
     assert_eq!(refused.kind(), ErrorKind::OutOfRange, "{refused}");
 }
 
-/// Who is admitted to an object, in the security descriptor definition language.
+/// An object's access list, in the security descriptor definition language.
 fn admitted(object: &OwnedHandle) -> String {
     let mut descriptor = ptr::null_mut();
-    // SAFETY: the handle is open as long as it is borrowed; `descriptor` takes the pointer, and nothing else is
-    // asked for.
+    // SAFETY: the handle is open as long as it is borrowed; `descriptor` takes the pointer, and nothing else
+    // is requested.
     let code = unsafe {
         GetSecurityInfo(
             object.as_raw_handle(),
@@ -799,8 +807,8 @@ fn admitted(object: &OwnedHandle) -> String {
     };
     assert_eq!(code, 0);
     let (mut text, mut units) = (ptr::null_mut(), 0);
-    // SAFETY: the descriptor is the one of the last call; `text` and `units` take what is given. Neither is freed:
-    // the process ends soon.
+    // SAFETY: the descriptor is the one of the last call; `text` and `units` take the results. Neither is
+    // freed: the process ends soon.
     let done = unsafe {
         ConvertSecurityDescriptorToStringSecurityDescriptorW(
             descriptor,
@@ -811,14 +819,14 @@ fn admitted(object: &OwnedHandle) -> String {
         )
     };
     assert_ne!(done, 0);
-    // SAFETY: the call gave as many units.
+    // SAFETY: the call returned that many units.
     let text = unsafe { std::slice::from_raw_parts(text, units as usize) };
     String::from_utf16_lossy(text).trim_end_matches('\0').to_owned()
 }
 
 #[test]
 fn only_the_creating_user_is_admitted() {
-    // Another user is not at hand here: what the kernel says of the objects.
+    // No other user is at hand here, so this checks what the kernel says of the objects.
     let own = kernel::user_sid().unwrap();
     let map = name("admitted");
     let _map = MemoryMappedFile::create_new(&map, 1).unwrap();
@@ -826,7 +834,7 @@ fn only_the_creating_user_is_admitted() {
     for name in [map.clone(), format!("{map}-cell")] {
         let name = kernel::wide(&format!("Local\\{name}"));
         let admitted = admitted(&kernel::open_section(&name, MAXIMUM_ALLOWED, false).unwrap());
-        // Protected from what would be inherited, and one entry, which allows.
+        // Protected from inheritance, with one entry, which allows.
         assert!(admitted.starts_with("D:P(A;") && admitted.matches('(').count() == 1, "{admitted}");
         assert!(admitted.ends_with(&format!(";{own})")), "{admitted}, and not {own}");
     }

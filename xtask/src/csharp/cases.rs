@@ -1,5 +1,5 @@
-//! What must hold between a C# program and a Rust one. Each case is a function that says why it failed, or, where it
-//! passed, what else is worth knowing.
+//! What must hold between a C# program and a Rust one. Each case is a function that returns why it failed or,
+//! if it passed, what else is worth knowing.
 
 use std::fmt::Debug;
 use std::fs;
@@ -38,7 +38,7 @@ pub(super) const COMMON: &[Case] = &[
     case("Rust reads while Rust writes", |world| side_by_side(world, Rust, Rust)),
 ];
 
-/// In files alone, where both sides may have them open.
+/// Only in files, where both sides may have them open.
 pub(super) const FILES: &[Case] = &[
     case("the C# program is gone before the Rust one comes", |world| gone_before(world, CSharp, Rust)),
     case("the Rust program is gone before the C# one comes", |world| gone_before(world, Rust, CSharp)),
@@ -61,8 +61,8 @@ pub(super) const NAMES: &[Case] = &[
     case("names that differ by case are two", cases_of_names),
 ];
 
-/// In files that one side closes before the other opens them: on Windows .NET keeps others from writing to a file
-/// that it has open.
+/// In files that one side closes before the other opens them: on Windows .NET keeps others from writing to a
+/// file that it has open.
 pub(super) const ONE_AFTER_THE_OTHER: &[Case] = &[
     case("C# writes and ends, Rust reads an entity and text", |world| gone_before(world, CSharp, Rust)),
     case("Rust writes and ends, C# reads an entity and text", |world| gone_before(world, Rust, CSharp)),
@@ -78,7 +78,7 @@ const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2ln+x/y==";
 const CAPACITY: u64 = 4096;
 const NOTHING: Outcome = Ok(String::new());
 
-/// How .NET's `System.Text.Json` writes a token, and how `serde_json` does, where that has '+' in it.
+/// How .NET's `System.Text.Json` and `serde_json` write a token that has '+' in it.
 fn json(side: Side, token: &str) -> String {
     let token = if side == CSharp { token.replace('+', "\\u002B") } else { token.to_owned() };
     format!("{{\"Bearer\":\"{token}\"}}")
@@ -115,7 +115,7 @@ fn entity_and_text(world: &World<'_>, from: Side, to: Side) -> Outcome {
     reader.must_give(&["text"], &json(from, TOKEN))?;
     writer.ask(&["set", "another"])?;
     reader.must_give(&["get"], "another")?;
-    // And back, by the one that did not create it.
+    // And back, from the program that did not create it.
     reader.ask(&["set", "answer"])?;
     writer.must_give(&["get"], "answer")?;
     NOTHING
@@ -213,7 +213,7 @@ fn untidy(world: &World<'_>) -> Outcome {
     one.ask(&["put-untidily", &json(Rust, "a longer token")])?;
     other.must_give(&["get"], "a longer token")?;
     one.ask(&["put-untidily", &json(Rust, "short")])?;
-    // Two values in one: an error, and no guess.
+    // Two values in one: an error, not a guess.
     other.must_fail(&["get"], "Decode")?;
     other.must_give(&["text"], "{\"Bearer\":\"short\"}r token\"}")?;
     one.must_fail(&["get"], "JsonException")?;
@@ -282,9 +282,9 @@ fn no_cell(world: &World<'_>) -> Outcome {
     NOTHING
 }
 
-/// One writes for half a second, the other reads. A C# program knows nothing of the plain layout's lock, so what is
-/// read can be half of one value and half of another; nothing else may go wrong, and with Rust at both ends not
-/// even that.
+/// One side writes for half a second, the other reads. A C# program does not know the plain layout's lock, so
+/// a read can return half of one value and half of another. Nothing else may go wrong, and with Rust at both
+/// ends not even that.
 fn side_by_side(world: &World<'_>, from: Side, to: Side) -> Outcome {
     let (mut writer, mut reader, _) = pair(world, from, to)?;
     let (long, short) = ("a".repeat(3000), "b".repeat(20));
@@ -330,7 +330,7 @@ fn file_grows(world: &World<'_>) -> Outcome {
     other.must_give(&["get"], TOKEN)?;
     other.must_give(&["capacity"], &(2 * CAPACITY + 1).to_string())?;
     other.ask(&["set", "in the larger one"])?;
-    // Still the same bytes, of which this program sees the first.
+    // Still the same bytes; this program sees the first of them.
     one.must_give(&["get"], "in the larger one")?;
     one.must_give(&["capacity"], &CAPACITY.to_string())?;
     one.open(&place)?;
@@ -385,7 +385,7 @@ fn first_capacity(world: &World<'_>) -> Outcome {
     NOTHING
 }
 
-/// Until it is so: a killed process lets go a moment after it was killed.
+/// Waits until it is so: a killed process releases the file a moment after the kill.
 fn soon(mut attempt: impl FnMut() -> Result<(), String>) -> Result<(), String> {
     let start = Instant::now();
     loop {
@@ -410,7 +410,7 @@ fn name_goes(world: &World<'_>, from: Side, to: Side) -> Outcome {
         let mut reader = world.start(to)?;
         soon(|| reader.must_fail(&[place.opening(), &place.word], not_found(to)))?;
         must_be("handover get", &finish(&mut world.handover("get", &place))?, &(3, String::new()))?;
-        // Who creates it now starts with nothing.
+        // A program that creates it now starts with nothing.
         reader.create(&place, CAPACITY)?;
         let (kind, request) = if to == CSharp { ("JsonException", "get") } else { ("NoValue", "text") };
         reader.must_fail(&[request], kind)?;

@@ -1,4 +1,4 @@
-//! The programs at both ends of a map, and how they are started and talked to.
+//! The programs at both ends of a map: starts them and talks to them.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use super::Dotnet;
+use super::dotnet::Dotnet;
 use crate::windows::Wine;
 
 /// Longest time that a program may take for an answer.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What a program is written in.
+/// The language of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     CSharp,
@@ -60,7 +60,7 @@ impl<'a> World<'a> {
         Ok(Self { dotnet, binaries, wine, named, folder, places: AtomicU32::new(0) })
     }
 
-    /// A place that nobody used yet.
+    /// A place that nobody has used yet.
     pub(super) fn place(&self) -> Place {
         let number = self.places.fetch_add(1, Ordering::Relaxed);
         if self.named {
@@ -81,15 +81,16 @@ impl<'a> World<'a> {
             None => Command::new(program),
         };
         command
-            // Both for .NET, which would otherwise look for a library of languages and for newer versions of itself.
+            // Both are for .NET, which would otherwise look for a library of languages and for newer versions
+            // of itself.
             .env("DOTNET_SYSTEM_GLOBALIZATION_INVARIANT", "1")
             .env("DOTNET_MULTILEVEL_LOOKUP", "0")
-            // For Wine, which takes arguments for text in this locale's encoding.
+            // For Wine, which takes arguments as text in this locale's encoding.
             .env("LC_ALL", "C.UTF-8");
         command
     }
 
-    /// The program of that side, waiting for requests.
+    /// The program of this side, waiting for requests.
     pub(super) fn start(&self, side: Side) -> Result<Peer, String> {
         let command = match side {
             Side::CSharp => {
@@ -160,7 +161,7 @@ impl Peer {
         Ok(Self { side, child, requests, replies })
     }
 
-    /// Sends a request, whose answer is taken by `answer`.
+    /// Sends a request; `answer` takes its answer.
     pub(super) fn send(&mut self, request: &[&str]) -> Result<(), String> {
         let line = request.join("\t") + "\n";
         let pipe = self.requests.as_mut().ok_or("the program was ended")?;
@@ -213,7 +214,7 @@ impl Peer {
         self.ask(&[place.opening(), &place.word]).map(|_| ())
     }
 
-    /// Lets the program end in good order.
+    /// Lets the program end normally.
     pub(super) fn end(mut self) -> Result<(), String> {
         self.requests = None;
         let status = wait(&mut self.child)?;
@@ -239,23 +240,23 @@ impl Place {
         Self { named: true, word: name.to_owned(), file: PathBuf::new() }
     }
 
-    /// What a program is asked that is to open it.
+    /// The request that opens it.
     pub(super) fn opening(&self) -> &'static str {
         if self.named { "open" } else { "open-file" }
     }
 
-    /// What the Rust program is asked that is to open it as a cell.
+    /// The request to the Rust program that opens it as a cell.
     pub(super) fn opening_as_cell(&self) -> &'static str {
         if self.named { "open-as-cell" } else { "open-file-as-cell" }
     }
 }
 
-/// A request for a message; values can be long.
+/// A request in a message; values can be long.
 fn shown(request: &[&str]) -> String {
     request.iter().map(|word| word.chars().take(60).collect::<String>()).collect::<Vec<_>>().join(" ")
 }
 
-/// Waits for a process; says whether it succeeded.
+/// Waits for a process. Returns whether it succeeded.
 fn wait(child: &mut Child) -> Result<bool, String> {
     let start = Instant::now();
     loop {
@@ -271,7 +272,7 @@ fn wait(child: &mut Child) -> Result<bool, String> {
     }
 }
 
-/// Runs a command to its end: its exit code and what it wrote.
+/// Runs a command to its end. Returns its exit code and its output.
 pub(super) fn finish(command: &mut Command) -> Result<(i32, String), String> {
     let output = command.stdin(Stdio::null()).output().map_err(|e| e.to_string())?;
     let text = String::from_utf8(output.stdout).map_err(|e| e.to_string())?;
@@ -282,7 +283,7 @@ pub(super) fn finish(command: &mut Command) -> Result<(i32, String), String> {
 pub(super) struct Held(Child);
 
 impl Held {
-    /// Starts it, with the value on its standard input; back when it says that it holds.
+    /// Starts it, with the value on its standard input. Returns when it says that it holds the name.
     pub(super) fn start(command: &mut Command, value: &str) -> Result<Self, String> {
         let child = command
             .stdin(Stdio::piped())

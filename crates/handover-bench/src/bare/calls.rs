@@ -1,10 +1,10 @@
-//! The system calls that cannot be left out, and nothing else.
+//! Only the system calls that cannot be left out.
 //!
 //! - `set_one_shot`: the lock of one byte of a file (`F_OFD_SETLK`), and its release.
-//! - `open`: lock the directory, so that the name stays meanwhile; open the file, ask for its size, lock the byte
-//!   that says that a holder lives, let go of the directory, map the file, look at the first word.
-//! - `create`: create a file, take that lock, give it a size and a head of one page, map it, look at the first
-//!   word, give it its name under the directory's lock.
+//! - `open`: lock the directory, so that the name stays meanwhile; open the file, ask for its size, lock the
+//!   byte that marks a living holder, unlock the directory, map the file, look at the first word.
+//! - `create`: create a file, take that lock, give it a size and a head of one page, map it, look at the
+//!   first word, give it its name under the directory's lock.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
-use super::VERSION;
+use super::slots::VERSION;
 use crate::clock::now;
 use crate::payload::SMALL;
 use crate::place::SharedMemory;
@@ -28,7 +28,7 @@ pub(crate) struct Calls;
 pub(super) const LENGTH: usize = 344_064;
 const HEAD: [u8; 4096] = [1; 4096];
 
-/// The byte that holders lock shared, and the one that a writer locks alone.
+/// The byte that holders lock shared, and the one that a writer locks exclusively.
 pub(super) const LIFE: i64 = 1 << 40;
 const WRITER: i64 = LIFE + 1;
 
@@ -64,10 +64,10 @@ pub(super) fn set_lock(file: &File, byte: i64, lock: Lock) -> Outcome<()> {
     Ok(())
 }
 
-/// A file that is held: locked and mapped.
+/// A held file: locked and mapped.
 pub(crate) struct Held {
     _file: File,
-    /// A description of its own for the lock, where there is one.
+    /// A separate description for the lock, where there is one.
     _lock: Option<File>,
     memory: SharedMemory,
 }
@@ -86,7 +86,7 @@ impl Held {
     }
 }
 
-/// The directory of a name, locked; closing it lets go.
+/// The directory of a name, locked; closing it releases the lock.
 fn locked_directory(path: &std::path::Path) -> Outcome<File> {
     let directory = File::open(path.parent().ok_or("a name lies in a directory")?)?;
     rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive)?;

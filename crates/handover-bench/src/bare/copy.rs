@@ -1,6 +1,6 @@
-//! Copying alone: into shared memory and out of it, always the same place, and nobody is told.
+//! Copying alone: into and out of one place in shared memory, and nobody is told.
 
-use super::{Copy, VERSION, copier};
+use super::slots::{Copy, VERSION, copier};
 use crate::payload::{self, Bytes, check_bytes, number_of};
 use crate::place::SharedMemory;
 use crate::record::Kind;
@@ -27,7 +27,7 @@ impl Producer for Side {
     fn publish(&mut self, number: u64) {
         let from = self.bytes.numbered(number);
         let to = self.memory.bytes(0, from.len());
-        // SAFETY: `to` has room for as many bytes, and nobody reads while this is measured.
+        // SAFETY: `to` has room for that many bytes, and nobody reads during the measurement.
         unsafe { (self.copy)(to.cast(), from.as_ptr().cast(), from.len()) };
     }
 
@@ -40,7 +40,7 @@ impl Producer for Side {
 
     fn publish_in_place(&mut self, number: u64) {
         let to = self.memory.bytes(0, self.size);
-        // SAFETY: `to` has room for as many bytes, and nobody else uses them while this is measured.
+        // SAFETY: `to` has room for that many bytes, and nobody else uses them during the measurement.
         payload::fill(unsafe { std::slice::from_raw_parts_mut(to, self.size) }, number);
     }
 }
@@ -49,7 +49,7 @@ impl Consumer for Side {
     #[inline]
     fn read_owned(&mut self) -> u64 {
         let from = self.memory.bytes(0, self.size);
-        // SAFETY: both have `size` bytes, and nobody writes while this is measured.
+        // SAFETY: both have `size` bytes, and nobody writes during the measurement.
         unsafe { (self.copy)(self.own.as_mut_ptr().cast(), from.cast(), self.size) };
         number_of(std::hint::black_box(&self.own))
     }

@@ -1,7 +1,7 @@
-//! A token made of its rkyv archive, which lies in memory that nobody shares: what any reader to an owned value pays
-//! beyond finding the bytes. Nothing is handed over.
+//! A token made from its rkyv archive in private memory: what any reader to an owned value pays beyond
+//! finding the bytes. Nothing is handed over.
 
-use super::VERSION;
+use super::slots::VERSION;
 use crate::payload::{self, ArchivedToken, SMALL, Token};
 use crate::record::Kind;
 use crate::subject::{Consumer, Measure, Outcome, Place, Producer, Subject};
@@ -15,7 +15,7 @@ pub(crate) struct Side {
 impl Side {
     #[inline]
     fn token(&self) -> &ArchivedToken {
-        // SAFETY: the archive was made of a token.
+        // SAFETY: the archive was made from a token.
         unsafe { rkyv::access_unchecked(&self.archive) }
     }
 }

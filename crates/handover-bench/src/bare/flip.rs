@@ -1,10 +1,10 @@
-//! A triple buffer: the writer fills its slot and exchanges it for the one in the middle, the one reader
-//! exchanges its own for the one in the middle if that is new. It needs no pin, since each side owns its slot;
-//! and so it serves one reader only, and a side that dies takes its slot along.
+//! A triple buffer: the writer fills its slot and exchanges it for the one in the middle; the single reader
+//! exchanges its own for the one in the middle if that is new. It needs no pin, because each side owns its
+//! slot. So it serves only one reader, and a side that dies takes its slot along.
 
 use std::sync::atomic::Ordering;
 
-use super::{Copy, LINE, SLOTS, VERSION, copier, slot_size};
+use super::slots::{Copy, LINE, SLOTS, VERSION, copier, slot_size};
 use crate::payload::{Bytes, check_bytes, number_of, touch};
 use crate::place::SharedMemory;
 use crate::record::Kind;
@@ -38,7 +38,7 @@ impl Producer for Writer {
     fn publish(&mut self, number: u64) {
         let from = self.bytes.numbered(number);
         let to = slot(&self.memory, self.back, from.len());
-        // SAFETY: the slot has room for as many bytes, and is the writer's own until the exchange.
+        // SAFETY: the slot has room for that many bytes, and belongs to the writer until the exchange.
         unsafe { (self.copy)(to.cast(), from.as_ptr().cast(), from.len()) };
         self.back = self.memory.word(MIDDLE).swap(self.back | NEW, Ordering::AcqRel) & SLOT;
     }
@@ -53,7 +53,7 @@ impl Reader {
             self.front = middle.swap(self.front, Ordering::AcqRel) & SLOT;
         }
         let from = slot(&self.memory, self.front, self.size).cast_const();
-        // SAFETY: the slot lies in the mapping and is the reader's own until its next exchange, which needs
+        // SAFETY: the slot lies in the mapping and belongs to the reader until its next exchange, which needs
         // `self` while this borrows it.
         (unsafe { std::slice::from_raw_parts(from, self.size) }, new)
     }

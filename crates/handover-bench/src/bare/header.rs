@@ -1,12 +1,12 @@
-//! A triple buffer and the words that a publication of a cell leaves beside the value, and nothing else: for readers its
-//! length, kind, time and expiry; for whoever comes after a crash which slot is being written; one fence for a
-//! reader that may sleep and one that may pin. No check, no error, no second value size, one reader.
+//! A triple buffer with only the words that a cell's publication leaves beside the value: for readers its
+//! length, kind, time and expiry; for recovery after a crash the slot being written; one fence for readers
+//! that may sleep or pin. No check, no error, no second value size, one reader.
 //!
 //! What it costs beyond `flip` is what these promises cost on this machine.
 
 use std::sync::atomic::{Ordering, fence};
 
-use super::{Copy, LINE, SLOTS, VERSION, copier, slot_ptr, slot_size};
+use super::slots::{Copy, LINE, SLOTS, VERSION, copier, slot_ptr, slot_size};
 use crate::payload::{Bytes, SMALL, check_bytes};
 use crate::place::SharedMemory;
 use crate::record::Kind;
@@ -47,7 +47,7 @@ impl Producer for Writer {
         let (memory, slot) = (&self.memory, self.slot);
         memory.word(WRITING).store(slot as u64 + 1, Ordering::Release);
         let from = self.bytes.numbered(number);
-        // SAFETY: the slot has room for as many bytes, and was taken with the last publication.
+        // SAFETY: the slot has room for that many bytes, and was taken with the last publication.
         unsafe { (self.copy)(slot_ptr(memory, slot, from.len()).cast(), from.as_ptr().cast(), from.len()) };
         self.version += 1;
         let next = (slot + 1) % COUNT;

@@ -1,16 +1,16 @@
-//! Three slots and a pin: the reader says which slot it reads, and looks again whether that slot still has the
-//! version it wanted. The writer takes a slot that is neither current nor pinned. One reader with one pin; a
-//! writer or reader that dies is noticed by nobody.
+//! Three slots and a pin: the reader marks the slot it reads, and checks that the slot still has the version
+//! it wanted. The writer takes a slot that is neither current nor pinned. One reader with one pin; nobody
+//! notices a writer or reader that dies.
 //!
-//! Between the reader's store of its pin and its second look there must be a fence, and another one between the
-//! writer's taking of a slot and its look at the pin. [`Pin`] has a locked exchange on both sides.
+//! Between the reader's store of its pin and its second look there must be a fence, and another one between
+//! the writer's taking of a slot and its look at the pin. [`Pin`] has a locked exchange on both sides.
 //! [`AsymmetricPin`] has none for the reader: the writer makes the kernel interrupt all processors that run a
-//! registered process (`membarrier`), which is a fence there at a moment when it matters.
+//! registered process (`membarrier`), which acts as a fence there when it matters.
 
 use std::marker::PhantomData;
 use std::sync::atomic::{Ordering, compiler_fence};
 
-use super::{Copy, LINE, SLOTS, VERSION, copier, slot_ptr, slot_size};
+use super::slots::{Copy, LINE, SLOTS, VERSION, copier, slot_ptr, slot_size};
 use crate::payload::{Bytes, SMALL, check_bytes, number_of, touch};
 use crate::place::{SharedMemory, futex_wait, futex_wake};
 use crate::record::Kind;
@@ -20,7 +20,7 @@ const CURRENT: usize = LINE;
 /// The half of `current` that a reader can sleep on, on a machine that puts it first.
 const LOW_HALF: usize = CURRENT;
 const PIN: usize = 2 * LINE;
-/// Each slot's version is on a line of its own.
+/// Each slot's version is on a separate line.
 const VERSIONS: usize = 4 * LINE;
 const COUNT: usize = 3;
 /// Bits of `current` for the slot.
@@ -127,8 +127,8 @@ impl<F: Fences> Producer for Writer<F> {
             slot = 3 - in_use - slot;
         }
         let from = self.bytes.numbered(number);
-        // SAFETY: the slot has room for as many bytes; the reader does not pin it, and will not, since it has no
-        // version.
+        // SAFETY: the slot has room for that many bytes; the reader does not pin it, and will not, because it
+        // has no version.
         unsafe { (self.copy)(slot_ptr(memory, slot, from.len()).cast(), from.as_ptr().cast(), from.len()) };
         self.version += 1;
         memory.word(version_at(slot)).store(self.version, Ordering::Release);
@@ -143,7 +143,7 @@ impl<F: Fences> Producer for Writer<F> {
 }
 
 impl<F: Fences> Reader<F> {
-    /// Pins the newest version, also if it is pinned already.
+    /// Pins the newest version, even if it is already pinned.
     #[inline]
     fn load(&mut self) -> &[u8] {
         let slot = loop {
@@ -156,8 +156,8 @@ impl<F: Fences> Reader<F> {
             }
         };
         let from = slot_ptr(&self.memory, slot, self.size).cast_const();
-        // SAFETY: the slot lies in the mapping, and is pinned until the next load, which needs `self` while this
-        // borrows it.
+        // SAFETY: the slot lies in the mapping, and is pinned until the next load, which needs `self` while
+        // this borrows it.
         unsafe { std::slice::from_raw_parts(from, self.size) }
     }
 

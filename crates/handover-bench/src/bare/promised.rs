@@ -1,10 +1,10 @@
-//! The system calls with which `handover` opens and creates a name, in its order, and nothing else of it.
+//! Only the system calls with which `handover` opens and creates a name, in its order.
 //!
-//! Beside those of [`Calls`](super::Calls) they ask whose the base directory, the directory and the file are and which rights
-//! they have, whether the path still leads to the directory, whether holders that were killed left something there,
-//! whether a holder lives, and for the record; and they give the lock a description of its own, which a forked child does not
-//! keep. What these cost more than `system calls` is what those promises cost; what `handover` costs more than
-//! these is its own.
+//! Besides those of [`Calls`](super::Calls) they ask for the owner and rights of the base directory, the
+//! directory and the file, whether the path still leads to the directory, whether killed holders left
+//! something there, whether a holder lives, and for the record. They also give the lock a separate
+//! description, which a forked child does not keep. The difference to `system calls` is the cost of those
+//! promises; the difference between `handover` and these is the cost of the library itself.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -16,8 +16,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir};
 use rustix::process::Resource;
 
-use super::VERSION;
 use super::calls::{Held, LENGTH, LIFE, Lock, byte_range, set_lock};
+use super::slots::VERSION;
 use crate::clock::now;
 use crate::payload::SMALL;
 use crate::record::Kind;
@@ -42,7 +42,8 @@ fn is_held(file: &File) -> Outcome<bool> {
     Ok(range.l_type != libc::F_UNLCK as libc::c_short)
 }
 
-/// The directory of a name, looked at, locked, and swept: other files in it are asked whether a holder lives.
+/// The directory of a name, checked, locked, and swept: this asks whether other files in it have a living
+/// holder.
 fn swept_directory(folder: &Path, name: &str) -> Outcome<File> {
     black_box(rustix::process::geteuid());
     rustix::fs::stat(folder.parent().ok_or("a directory lies in another one")?)?;
@@ -114,7 +115,7 @@ fn create(folder: &Path, temporary: &str, name: &str) -> Outcome<Held> {
 
 const NAME: &str = "held";
 
-/// A directory of its own, as the library has one.
+/// A private directory, like the library's.
 fn folder(place: &Place) -> std::path::PathBuf {
     place.path("names")
 }

@@ -1,10 +1,10 @@
-//! A sequence lock around one value: the writer makes the number odd, copies, makes it even; the reader copies and
-//! looks whether the number stood still. A reader may start again for ever, and one writer that dies in between
-//! stops all readers.
+//! A sequence lock around one value: the writer makes the number odd, copies, makes it even; the reader
+//! copies and checks whether the number stood still. A reader may start again forever, and one writer that
+//! dies in between stops all readers.
 
 use std::sync::atomic::{Ordering, fence};
 
-use super::{Copy, LINE, SLOTS, VERSION, copier, slot_size};
+use super::slots::{Copy, LINE, SLOTS, VERSION, copier, slot_size};
 use crate::payload::{Bytes, SMALL, check_bytes, number_of};
 use crate::place::SharedMemory;
 use crate::record::Kind;
@@ -38,7 +38,7 @@ impl Producer for Side {
         fence(Ordering::Release);
         let from = self.bytes.numbered(number);
         let to = self.memory.bytes(SLOTS, from.len());
-        // SAFETY: the slot has room for as many bytes; readers that copy meanwhile throw away what they got.
+        // SAFETY: the slot has room for that many bytes; readers that copy meanwhile discard what they got.
         unsafe { (self.copy)(to.cast(), from.as_ptr().cast(), from.len()) };
         sequence.store(before + 2, Ordering::Release);
     }
@@ -108,7 +108,7 @@ impl Subject for Seqlock {
             Measure::ReadOwned,
             Measure::ReadUnchanged,
             Measure::HandoverSpinning,
-            // Of larger values a reader may never get a whole copy beside a writer that does not pause.
+            // A reader may never get a whole copy of a larger value beside a writer that does not pause.
             Measure::ReadWhilePublished,
         ];
         if size == SMALL { ALL } else { &ALL[..5] }

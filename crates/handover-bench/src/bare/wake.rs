@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{LINE, VERSION};
+use super::slots::{LINE, VERSION};
 use crate::payload::SMALL;
 use crate::place::{SharedMemory, futex_wait, futex_wake};
 use crate::record::Kind;

@@ -1,11 +1,12 @@
 //! The cell with raw bytes: a lease that publishes, a reader that pins. Crash-safe, whole versions; zero-copy
-//! reads trust the writers, owned ones are copied to a buffer of the reader's.
+//! reads trust the writers, owned ones are copied to the reader's buffer.
 
 use std::io::Write;
 
-use handover::{Cell, CellOptions, TrustingReader, Writer};
+use handover::cell::{Cell, CellOptions, Reader, TrustingReader, Writer};
+use handover::{MemoryMapper, codec};
 
-use super::{LIMIT, map_options, version};
+use super::options::{LIMIT, map_options, options, version};
 use crate::clock::now;
 use crate::payload::{self, check_bytes, number_of, touch};
 use crate::record::Kind;
@@ -13,7 +14,7 @@ use crate::subject::{Consumer, Measure, Outcome, Place, Producer, Subject, Timer
 
 pub(crate) struct Bytes;
 
-/// What is built at a time where a value is built in pieces: a producer's buffer.
+/// The size of a piece where a value is built in pieces: a producer's buffer.
 const PIECE: usize = 16 << 10;
 
 pub(crate) struct Publisher {
@@ -27,19 +28,19 @@ pub(crate) struct Publisher {
 pub(crate) struct Reading {
     cell: Cell,
     trusting: TrustingReader,
-    reader: handover::Reader,
+    reader: Reader,
     own: Vec<u8>,
     size: usize,
     version: u64,
 }
 
 fn cell(place: &Place) -> Outcome<Cell> {
-    let map = map_options(place).open_existing(&place.name)?;
-    Ok(CellOptions::new().open(map)?)
+    Ok(CellOptions::new().map(map_options(place)).open_existing(&place.name)?)
 }
 
 fn create(place: &Place, size: usize) -> Outcome<Cell> {
-    Ok(CellOptions::new().create_named(&place.name, size as u64, &map_options(place))?)
+    let options = CellOptions::new().capacity(size as u64).map(map_options(place));
+    Ok(options.create_or_open(&place.name)?)
 }
 
 impl Producer for Publisher {
@@ -110,7 +111,7 @@ impl Consumer for Reading {
         self.read_owned();
         check_bytes(&self.own, self.size, number)?;
         check_bytes(self.trusting.load()?.ok_or("no value")?, self.size, number)?;
-        let value = self.reader.read()?.ok_or("no value")?;
+        let value = self.reader.copy()?.ok_or("no value")?;
         check_bytes(&value.bytes, self.size, number)?;
         Ok(())
     }
@@ -200,9 +201,9 @@ impl Subject for Bytes {
 
     fn create(place: &Place, size: usize, time: Timer<'_>) -> Outcome<f64> {
         let name = format!("{}-created", place.name);
-        let options = map_options(place);
+        let options = CellOptions::new().capacity(size as u64).map(map_options(place));
         let start = now();
-        let created = CellOptions::new().create_new_named(&name, size as u64, &options)?;
+        let created = options.create_new(&name)?;
         let end = now();
         drop(created);
         Ok(time(start, end))
@@ -210,8 +211,8 @@ impl Subject for Bytes {
 
     fn one_shot(place: &Place, size: usize) -> Outcome<Box<dyn FnMut(u64)>> {
         let place = place.other(1);
-        let mapper: handover::MemoryMapper<Vec<u8>, handover::codec::Bytes> =
-            super::options(&place).create_as(&place.name, size as u64)?;
+        let mapper: MemoryMapper<Vec<u8>, codec::Bytes> =
+            options(&place).capacity(size as u64).create_or_open(&place.name)?;
         let mut bytes = payload::Bytes::new(size);
         let mut value = bytes.numbered(0).to_vec();
         Ok(Box::new(move |number| {
@@ -228,7 +229,7 @@ impl Subject for Bytes {
         for (held, value) in held.iter_mut().zip([large, small]) {
             for _ in 0..8 {
                 producer.writer.publish(&value)?;
-                if reader.load()?.ok_or("no value")?.to_vec()?.as_slice() != value {
+                if reader.load()?.ok_or("no value")?.copy()?.as_slice() != value {
                     return Err("another value was read".into());
                 }
             }

@@ -1,10 +1,12 @@
-//! The mapper with a typed value. Each has the same token; rkyv's archives are checked once for each version, and once
-//! more measured without, as `mmap-sync` is used.
+//! The mapper with a typed value. Each has the same token. rkyv's archives are checked once for each version,
+//! and also measured without the check, the way `mmap-sync` is used.
 
+use handover::cell::{Meta, Writer};
 use handover::codec::{self, Codec};
-use handover::{ArchivedReader, MapperOptions, MemoryMapper};
+use handover::mapper::{ArchivedReader, MapperReader, PlainOptions};
+use handover::{MemoryMapper, PlainMapper};
 
-use super::{LIMIT, options, version};
+use super::options::{LIMIT, map_options, options, version};
 use crate::clock::now;
 use crate::payload::{MEDIUM, SMALL, Token};
 use crate::record::Kind;
@@ -16,7 +18,7 @@ fn capacity(size: usize) -> u64 {
 }
 
 pub(crate) struct Publisher<C: Codec<Token>> {
-    writer: handover::Writer,
+    writer: Writer,
     token: Token,
     codec: std::marker::PhantomData<C>,
     // Holds the name.
@@ -27,21 +29,22 @@ impl<C: Codec<Token>> Producer for Publisher<C> {
     #[inline]
     fn publish(&mut self, number: u64) {
         self.token.number = number;
-        // What `Lease::set` does; a lease borrows its mapper, and could not be kept beside it.
-        let meta = handover::Meta { codec: C::ID, ..handover::Meta::default() };
+        // Does what `Lease::set` does; a lease borrows its mapper and could not be kept beside it.
+        let meta = Meta { codec: C::ID, ..Meta::default() };
         let bytes = C::encode(&self.token).expect("a token can be written");
         self.writer.publish_as(&meta, &bytes).expect("there is room");
     }
 }
 
 fn publisher<C: Codec<Token>>(place: &Place, size: usize) -> Outcome<Publisher<C>> {
-    let mapper: MemoryMapper<Token, C> = options(place).create_as(&place.name, capacity(size))?;
-    let writer = mapper.cell()?.try_writer()?.ok_or("somebody else writes")?;
+    let mapper: MemoryMapper<Token, C> =
+        options(place).capacity(capacity(size)).create_or_open(&place.name)?;
+    let writer = mapper.cell().try_writer()?.ok_or("somebody else writes")?;
     Ok(Publisher { writer, token: Token::new(size), codec: std::marker::PhantomData, _mapper: mapper })
 }
 
 fn open<C: Codec<Token>>(place: &Place) -> Outcome<MemoryMapper<Token, C>> {
-    Ok(options(place).open_as(&place.name)?)
+    Ok(options(place).open_existing(&place.name)?)
 }
 
 /// Uses each line of the bearer, as with bytes.
@@ -54,7 +57,7 @@ pub(crate) struct Json;
 
 pub(crate) struct JsonReading {
     mapper: MemoryMapper<Token>,
-    reader: handover::MapperReader<Token, codec::Json>,
+    reader: MapperReader<Token, codec::Json>,
     size: usize,
     version: u64,
 }
@@ -72,7 +75,7 @@ impl Consumer for JsonReading {
 
     #[inline]
     fn take_other(&mut self, _seen: u64) -> Option<u64> {
-        let version = self.mapper.version().expect("a cell has versions");
+        let version = self.mapper.version();
         if version == self.version {
             return None;
         }
@@ -82,8 +85,7 @@ impl Consumer for JsonReading {
     }
 
     fn sleep_other(&mut self, seen: u64) -> u64 {
-        let cell = self.mapper.cell().expect("it is one");
-        cell.wait_newer(self.version, LIMIT).expect("the producer lives");
+        self.mapper.cell().wait_newer(self.version, LIMIT).expect("the producer lives");
         self.take_other(seen).expect("it is newer")
     }
 
@@ -131,14 +133,14 @@ impl Subject for Json {
 
     fn consumer(place: &Place, size: usize) -> Outcome<JsonReading> {
         let mapper = open::<codec::Json>(place)?;
-        let (reader, version) = (mapper.reader()?, mapper.version()?);
+        let (reader, version) = (mapper.reader(), mapper.version());
         Ok(JsonReading { mapper, reader, size, version })
     }
 
     fn open(place: &Place, _size: usize, time: Timer<'_>) -> Outcome<f64> {
         let options = options(place);
         let start = now();
-        let opened = options.open::<Token>(&place.name)?;
+        let opened: MemoryMapper<Token> = options.open_existing(&place.name)?;
         let end = now();
         drop(opened);
         Ok(time(start, end))
@@ -146,9 +148,9 @@ impl Subject for Json {
 
     fn create(place: &Place, size: usize, time: Timer<'_>) -> Outcome<f64> {
         let name = format!("{}-created", place.name);
-        let options = options(place);
+        let options = options(place).capacity(capacity(size));
         let start = now();
-        let created = options.create_new_as::<Token, codec::Json>(&name, capacity(size))?;
+        let created: MemoryMapper<Token> = options.create_new(&name)?;
         let end = now();
         drop(created);
         Ok(time(start, end))
@@ -156,7 +158,8 @@ impl Subject for Json {
 
     fn one_shot(place: &Place, size: usize) -> Outcome<Box<dyn FnMut(u64)>> {
         let place = place.other(1);
-        let mapper = options(&place).create::<Token>(&place.name, capacity(size))?;
+        let mapper: MemoryMapper<Token> =
+            options(&place).capacity(capacity(size)).create_or_open(&place.name)?;
         let mut token = Token::new(size);
         Ok(Box::new(move |number| {
             token.number = number;
@@ -253,7 +256,7 @@ impl<const CHECKED: bool> Subject for Rkyv<CHECKED> {
             // SAFETY: as above, and they store tokens only.
             reader = unsafe { reader.unchecked() };
         }
-        let version = mapper.version()?;
+        let version = mapper.version();
         Ok(RkyvReading { mapper, reader, size, version })
     }
 }
@@ -262,14 +265,15 @@ impl<const CHECKED: bool> Subject for Rkyv<CHECKED> {
 pub(crate) struct Plain;
 
 pub(crate) struct PlainSide {
-    mapper: MemoryMapper<Token>,
+    mapper: PlainMapper<Token>,
     token: Token,
     size: usize,
 }
 
 impl PlainSide {
-    fn new(options: &MapperOptions, place: &Place, size: usize) -> Outcome<Self> {
-        let mapper = options.clone().plain().create(&place.name, capacity(size))?;
+    fn new(place: &Place, size: usize) -> Outcome<Self> {
+        let options = PlainOptions::new().map(map_options(place)).capacity(capacity(size));
+        let mapper = options.create_or_open(&place.name)?;
         Ok(Self { mapper, token: Token::new(size), size })
     }
 }
@@ -309,7 +313,7 @@ impl Subject for Plain {
     }
 
     fn what() -> String {
-        "MemoryMapper in the plain layout of C# programs, JSON, a typed token: a lock for each set and get"
+        "PlainMapper, the layout of C# programs, with JSON, a typed token: a lock for each set and get"
             .to_owned()
     }
 
@@ -321,10 +325,10 @@ impl Subject for Plain {
     }
 
     fn producer(place: &Place, size: usize) -> Outcome<PlainSide> {
-        PlainSide::new(&options(place), place, size)
+        PlainSide::new(place, size)
     }
 
     fn consumer(place: &Place, size: usize) -> Outcome<PlainSide> {
-        PlainSide::new(&options(place), place, size)
+        PlainSide::new(place, size)
     }
 }

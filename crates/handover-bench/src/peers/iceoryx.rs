@@ -12,11 +12,12 @@ use iceoryx2::prelude::{Config, FileName, LogLevel, NodeBuilder, Path, SemanticS
 use iceoryx2::prelude::{SignalHandlingMode, ipc::Service, set_log_level};
 use iceoryx2::sample::Sample;
 
+use super::versions::version_of;
 use crate::payload::{self, SMALL, check_bytes, number_of, touch};
 use crate::record::Kind;
 use crate::subject::{Consumer, Measure, Outcome, Place, Producer, Subject};
 
-/// How many read at a time, with room to spare.
+/// How many may read at a time, with room to spare.
 const READERS: usize = 12;
 
 /// A node whose files are the case's own.
@@ -32,7 +33,8 @@ fn node(place: &Place) -> Outcome<Node<Service>> {
         .create::<Service>()?)
 }
 
-/// Its shared memory has names outside the case's directory: the run removes what begins with its own.
+/// Its shared memory has names outside the case's directory: the run removes those that begin with its own
+/// name.
 fn prefix(place: &Place) -> String {
     let mut parts = place.folder().iter().rev().map(|part| part.to_string_lossy());
     let (case, run) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -44,7 +46,7 @@ fn name(place: &Place, kind: &str) -> Outcome<ServiceName> {
 }
 
 fn version() -> String {
-    crate::subjects::version_of("iceoryx2")
+    version_of("iceoryx2")
 }
 
 fn notifier(node: &Node<Service>, place: &Place) -> Outcome<Notifier<Service>> {
@@ -77,7 +79,7 @@ pub(crate) struct Subscribing {
     _node: Node<Service>,
 }
 
-/// The service of this case, made by whoever comes first.
+/// The service of this case, created by whoever comes first.
 macro_rules! samples {
     ($node:expr, $place:expr, $size:expr) => {
         $node
@@ -167,7 +169,7 @@ impl Consumer for Subscribing {
 impl Subject for PublishSubscribe {
     const NAME: &'static str = "iceoryx2 pub-sub";
     const KIND: Kind = Kind::Peer;
-    // Each pair has two nodes with files of their own.
+    // Each pair has two nodes with separate files.
     const PAIRS: usize = 4;
     type Producer = Publishing;
     type Consumer = Subscribing;
@@ -222,7 +224,7 @@ impl Subject for PublishSubscribe {
 
 pub(crate) struct Blackboard;
 
-/// Its values have a type that is fixed when the program is compiled.
+/// The type of its values is fixed when the program is compiled.
 type Value = [u8; SMALL];
 
 const KEY: u64 = 1;

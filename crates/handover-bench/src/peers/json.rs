@@ -1,4 +1,5 @@
-//! What needs no library but a JSON one: a file that is replaced, a socket, and a map as a C# program writes it.
+//! Ways that need only a JSON library: a file that is replaced, a socket, and a map as a C# program writes
+//! it.
 
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::versions::version_of;
 use crate::payload::{SMALL, Token, touch};
 use crate::place::SharedMemory;
 use crate::record::Kind;
@@ -24,7 +26,7 @@ impl Encoder {
         Self { token: Token::new(size), json: Vec::with_capacity(size + 1024) }
     }
 
-    /// The JSON of the token with this number, after a head of so many bytes.
+    /// The JSON of the token with this number, after a head of this many bytes.
     #[inline]
     pub(super) fn encode(&mut self, number: u64, head: usize) -> &mut Vec<u8> {
         self.token.number = number;
@@ -47,7 +49,7 @@ fn used(token: &Token, seen: u64) -> Option<u64> {
 }
 
 fn version() -> String {
-    format!("serde_json {}", crate::subjects::version_of("serde_json"))
+    format!("serde_json {}", version_of("serde_json"))
 }
 
 // ---- a file that is replaced
@@ -172,7 +174,7 @@ impl MapSide {
     fn get(&mut self) -> Option<Token> {
         let from = self.memory.bytes(0, self.capacity);
         let copy = crate::bare::copier();
-        // SAFETY: both have as many bytes; a copy that is a mix of two values is what this subject may give.
+        // SAFETY: both have that many bytes; this subject may return a mix of two values.
         unsafe { copy(self.read.as_mut_ptr().cast(), from.cast(), self.capacity) };
         let end = self.read.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         serde_json::from_slice(&self.read[..end]).ok()
@@ -185,7 +187,7 @@ impl Producer for MapSide {
         // The rest is zeroed: an earlier value may have been longer.
         json.resize(self.capacity, 0);
         let to = self.memory.bytes(0, self.capacity);
-        // SAFETY: both have as many bytes; who reads meanwhile may see a mix, as this subject's users do.
+        // SAFETY: both have that many bytes; a concurrent reader may see a mix, as this subject's users do.
         unsafe { crate::bare::copier()(to.cast(), json.as_ptr().cast(), self.capacity) };
     }
 }
@@ -245,7 +247,7 @@ impl Subject for NaiveMap {
 
 pub(crate) struct Socket;
 
-/// Bytes that say how long what follows is.
+/// Bytes of the length prefix.
 const HEAD: usize = 4;
 
 /// Answers each byte that comes with the value.
@@ -329,7 +331,7 @@ impl Consumer for SocketClient {
     }
 
     fn take_other(&mut self, _seen: u64) -> Option<u64> {
-        // Values come by themselves only to who sleeps.
+        // Values come unasked only to a reader that sleeps.
         None
     }
 

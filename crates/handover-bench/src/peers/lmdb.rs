@@ -1,9 +1,10 @@
-//! LMDB through heed: one key in one database, a transaction for each read and each write, no flush to disk. Whole
-//! values; readers do not wait; a reader that dies leaves its entry until somebody clears it.
+//! LMDB through heed: one key in one database, a transaction for each read and each write, no flush to disk.
+//! Values are whole; readers do not wait; a reader that dies leaves its entry until somebody clears it.
 
 use heed::types::{Bytes, Str};
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions};
 
+use super::versions::version_of;
 use crate::payload::{self, SMALL, check_bytes, number_of, touch};
 use crate::record::Kind;
 use crate::subject::{Consumer, Measure, Outcome, Place, Producer, Subject};
@@ -13,7 +14,7 @@ pub(crate) struct Lmdb;
 const KEY: &str = "value";
 
 pub(crate) struct Side {
-    /// Never closed: a database borrows it, and its process ends with the case.
+    /// Never closed: a database borrows it, and the process ends with the case.
     env: &'static Env,
     database: Database<'static, Str, Bytes>,
     bytes: payload::Bytes,
@@ -95,7 +96,7 @@ impl Subject for Lmdb {
     type Consumer = Side;
 
     fn version() -> String {
-        format!("heed {}", crate::subjects::version_of("heed"))
+        format!("heed {}", version_of("heed"))
     }
 
     fn what() -> String {

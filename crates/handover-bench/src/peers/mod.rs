@@ -1,11 +1,12 @@
-//! What else people use to hand over values on one machine. Each as its documentation shows it, with what its
-//! interface offers to make it fast, and without durability.
+//! What else people use to hand over values on one machine. Each is used as its documentation shows, with
+//! what its interface offers for speed, and without durability.
 
 mod iceoryx;
 mod json;
 mod lmdb;
 mod redis;
 mod sync;
+mod versions;
 
 pub(crate) use self::iceoryx::{Blackboard, Event, PublishSubscribe};
 pub(crate) use self::json::{FileRename, NaiveMap, Socket};

@@ -1,5 +1,5 @@
-//! Redis over its Unix socket, persistence off: SET and GET of a token in JSON; asleep: PUBLISH to a subscriber.
-//! The client is a few lines of its own, so that no client library's cost is in the figures.
+//! Redis over its Unix socket, persistence off: SET and GET of a token in JSON; asleep: PUBLISH to a
+//! subscriber. The client is a few lines of code here, so that the figures contain no client library's cost.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -22,7 +22,7 @@ fn socket(run: &Path) -> PathBuf {
     run.join("redis.socket")
 }
 
-/// The server of a run. It ends with this.
+/// The server of a run. Dropping this ends it.
 pub(crate) struct Server(Child);
 
 impl Server {
@@ -95,7 +95,7 @@ impl Connection {
         }
     }
 
-    /// Reads a string into `reply`; whatever else there is, is skipped.
+    /// Reads a string into `reply` and skips everything else.
     fn value(&mut self) -> Outcome<()> {
         let (kind, length) = self.head()?;
         if kind != b'$' {

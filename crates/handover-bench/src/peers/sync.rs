@@ -1,6 +1,6 @@
-//! mmap-sync: two data files, of which the writer takes the one that no reader counts itself in. Readers do not
-//! wait; a reader that is stopped between two steps can see a mix of two values, and a reader that dies makes
-//! the writer wait for the grace period. Archives are not checked when they are read, as in its own examples.
+//! mmap-sync: two data files, of which the writer takes the one without a counted reader. Readers do not
+//! wait. A reader that is stopped between two steps can see a mix of two values, and a reader that dies makes
+//! the writer wait for the grace period. Archives are read without a check, as in its own examples.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -12,11 +12,12 @@ use rkyv07::ser::serializers::AllocSerializer;
 use rkyv07::{AlignedVec, Deserialize, Infallible};
 use wyhash::WyHash;
 
+use super::versions::version_of;
 use crate::payload::{self, SMALL, Token, check_bytes, number_of, touch};
 use crate::record::Kind;
 use crate::subject::{Consumer, Measure, Outcome, Place, Producer, Subject};
 
-/// The defaults, but that a writer which finds a reader looks again after 1 µs and not after 1 s.
+/// The defaults, except that a writer that finds a reader looks again after 1 µs and not after 1 s.
 type Sync = Synchronizer<WyHash, LockDisabled, 1024, 1000>;
 
 const GRACE: Duration = Duration::from_secs(1);
@@ -75,8 +76,8 @@ impl Producer for BytesProducer {
 impl BytesConsumer {
     #[inline]
     fn with<R>(&mut self, using: impl FnOnce(&[u8], &mut Vec<u8>) -> R) -> R {
-        // SAFETY: what is there was written as this type by this crate, and the guard is dropped long before the
-        // grace period ends.
+        // SAFETY: this crate wrote the bytes as this type, and the guard is dropped long before the grace
+        // period ends.
         let read = unsafe { self.sync.read::<Vec<u8>>(false) };
         using(read.expect("there is a value").as_slice(), &mut self.own)
     }
@@ -98,7 +99,8 @@ impl Consumer for BytesConsumer {
 
     #[inline]
     fn take_other(&mut self, seen: u64) -> Option<u64> {
-        // Its versions are not numbers but a slot, a length and a checksum: the value itself tells.
+        // Its versions are not numbers but a slot, a length and a checksum, so this reads the number from the
+        // value.
         self.with(|bytes, _| (number_of(bytes) != seen).then(|| touch(bytes)))
     }
 
@@ -129,7 +131,7 @@ impl Subject for SyncBytes {
     type Consumer = BytesConsumer;
 
     fn version() -> String {
-        crate::subjects::version_of("mmap-sync")
+        version_of("mmap-sync")
     }
 
     fn what() -> String {
@@ -266,7 +268,7 @@ impl Subject for SyncTyped {
     type Consumer = TypedSide;
 
     fn version() -> String {
-        crate::subjects::version_of("mmap-sync")
+        version_of("mmap-sync")
     }
 
     fn what() -> String {

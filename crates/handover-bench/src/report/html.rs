@@ -1,9 +1,9 @@
-//! The report as one HTML file: style and plots are in it, and it loads nothing.
+//! The report as one HTML file: it contains style and plots, and loads nothing.
 
 use std::fmt::Write;
 
+use super::figures::{self, Table, bytes, column, kind, met, ratio, reached, tables, value};
 use super::plots::Plot;
-use super::{Table, bytes, column, kind, met, ratio, reached, tables, value};
 use crate::record::{Figure, Kind, Record};
 
 const STYLE: &str = include_str!("style.css");
@@ -17,7 +17,7 @@ pub(super) fn page(record: &Record, plots: &[Plot]) -> String {
          <h1>What handing over values costs</h1>\n"
     );
     if record.quick {
-        let _ = writeln!(page, "<p class=\"note\">{}</p>", super::QUICK);
+        let _ = writeln!(page, "<p class=\"note\">{}</p>", figures::QUICK);
     }
     let machine = &record.machine;
     page.push_str("<dl>\n");
@@ -62,7 +62,7 @@ pub(super) fn page(record: &Record, plots: &[Plot]) -> String {
         }
     }
     if !tables.is_empty() {
-        let _ = writeln!(page, "<h2 id=\"figures\">Figures</h2>\n<p>{}</p>", super::CELLS);
+        let _ = writeln!(page, "<h2 id=\"figures\">Figures</h2>\n<p>{}</p>", figures::CELLS);
         for table in &tables {
             figures(&mut page, table);
         }
@@ -158,7 +158,7 @@ fn class(kind: Kind) -> &'static str {
     }
 }
 
-/// Begins a table that can be moved sideways, also by the keyboard.
+/// Begins a table that scrolls sideways, by keyboard too.
 fn open(page: &mut String, caption: &str, head: &[String]) {
     let _ = write!(
         page,
@@ -178,7 +178,7 @@ fn close(page: &mut String) {
     page.push_str("</tbody>\n</table>\n</div>\n");
 }
 
-/// Text in which nothing is markup, in attributes too.
+/// Text without markup, for attributes too.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for one in text.chars() {

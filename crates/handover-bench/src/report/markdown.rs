@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
+use super::figures::{self, Table, bytes, column, kind, met, ratio, reached, tables, value};
 use super::plots::Plot;
-use super::{Table, bytes, column, kind, met, ratio, reached, tables, value};
 use crate::record::{Figure, Record};
 
 pub(super) fn page(record: &Record, plots: &[Plot]) -> String {
     let mut page = "# What handing over values costs\n\n".to_owned();
     if record.quick {
-        let _ = writeln!(page, "**{}**\n", super::QUICK);
+        let _ = writeln!(page, "**{}**\n", figures::QUICK);
     }
     let machine = &record.machine;
     for (name, told) in [
@@ -55,7 +55,7 @@ pub(super) fn page(record: &Record, plots: &[Plot]) -> String {
 
     let tables = tables(record);
     if !tables.is_empty() {
-        let _ = write!(page, "\n## Figures\n\n{}\n", super::CELLS);
+        let _ = write!(page, "\n## Figures\n\n{}\n", figures::CELLS);
         for table in &tables {
             figures(&mut page, table);
         }
@@ -110,7 +110,7 @@ fn shown(figure: &Figure) -> String {
     text
 }
 
-/// Text in one line of a table, in which nothing is markup.
+/// Text without markup, for one line of a table.
 fn plain(text: &str) -> String {
     escaped(text, "\\`*_[]|~!#")
 }
@@ -124,7 +124,7 @@ fn escaped(text: &str, marks: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     let mut in_code = false;
     for one in line(text).chars() {
-        // `|` ends a cell in code too; other marks are as they are there, a backslash as well.
+        // `|` ends a cell in code too; other marks stand for themselves there, a backslash too.
         in_code ^= one == '`' && !marks.contains('`');
         match one {
             '|' => safe.push_str("\\|"),

@@ -1,8 +1,8 @@
-//! Draws what a run measured: SVG with `plotters`, made fit to stand alone and in the page.
+//! Draws what a run measured: SVG with `plotters`, fit to stand alone and in the page.
 //!
-//! Logarithms are taken here, and axes are given their marks here: times go in decades, sizes in powers of two.
-//! Each picture is drawn at twice its size, because `plotters` knows whole units only. It gets a title and a
-//! description for those who can't see it, and colours for a dark page: a rule for each colour that is used.
+//! This file takes logarithms and gives axes their marks: times go in decades, sizes in powers of two. Each
+//! picture is drawn at twice its size, because `plotters` knows only whole units. It gets a title and a
+//! description for people who can't see it, and colours for a dark page: a rule for each colour in use.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::{bytes, column, is_size, scaled, time, title};
+use super::figures::{bytes, column, is_size, scaled, time, title};
 use crate::record::{Figure, Kind, Record};
 
 pub(super) struct Plot {
@@ -26,7 +26,7 @@ pub(super) struct Plot {
     pub(super) svg: String,
 }
 
-/// All that there are figures for; the one for the README first.
+/// All plots that there are figures for; the one for the README comes first.
 pub(super) fn all(record: &Record) -> Vec<Plot> {
     let pen = Pens::new(record);
     let mut plots: Vec<Plot> = Vec::new();
@@ -74,7 +74,8 @@ const OWN: RGBColor = RGBColor(0xD5, 0x5E, 0x00);
 const BARE: RGBColor = RGBColor(0x6E, 0x77, 0x81);
 /// Peers in the overview, where all have the same.
 const OTHERS: RGBColor = RGBColor(0x8C, 0x9B, 0xAB);
-/// Peers: from Paul Tol's "muted" scheme, which the colour-blind can tell apart, without what is near `OWN`.
+/// Peers: colours from Paul Tol's "muted" scheme, which the colour-blind can tell apart, without those near
+/// `OWN`.
 const PEERS: [RGBColor; 7] = [
     RGBColor(0x33, 0x22, 0x88),
     RGBColor(0x44, 0xAA, 0x99),
@@ -108,7 +109,7 @@ const DARK: [(RGBColor, &str); 15] = [
 struct Pen {
     color: RGBColor,
     width: u32,
-    /// Which mark stands on its points.
+    /// The mark on its points.
     mark: usize,
 }
 
@@ -139,7 +140,7 @@ impl<'a> Pens<'a> {
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// A line of a picture. `x` and `y` are as they are drawn: logarithms, if the axis is one of them.
+/// A line of a picture. `x` and `y` are the drawn values: logarithms, if the axis is logarithmic.
 struct Line<'a> {
     name: &'a str,
     pen: Pen,
@@ -265,7 +266,7 @@ fn sized(record: &Record, payload: &str) -> String {
     column((payload, found.map_or(0, |figure| figure.bytes)))
 }
 
-/// How much of the hand-overs took how long at most.
+/// Which part of the hand-overs took at most how long.
 fn distribution(record: &Record, pens: &Pens<'_>, name: &str, payload: &str) -> Option<Plot> {
     let mut lines: Vec<(f64, Line<'_>)> = Vec::new();
     for (subject, _, pen) in &pens.0 {
@@ -527,7 +528,7 @@ fn panel(
     Ok(())
 }
 
-/// Draws on an area of this size; `None` where that fails, which is no reason to lose the rest of the report.
+/// Draws on an area of this size; `None` if that fails, which is no reason to lose the rest of the report.
 fn picture(size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Drawn<()>) -> Option<String> {
     let mut svg = String::new();
     {
@@ -632,7 +633,7 @@ fn slug(text: &str) -> String {
     name
 }
 
-/// At most so many characters, all of which can stand in a picture.
+/// At most this many characters, all allowed in a picture.
 fn short(name: &str, most: usize) -> String {
     let name = visible(name);
     if name.chars().count() <= most { name } else { name.chars().take(most - 1).chain(['…']).collect() }

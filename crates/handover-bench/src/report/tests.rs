@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::figures::{FIGURES, QUICK, bytes, ratio, time, value};
 use super::*;
-use crate::record::{Machine, Subject};
+use crate::record::{Figure, Kind, Machine, Subject, Target};
 
 const SUBJECTS: [(&str, Kind); 14] = [
     ("memcpy", Kind::Bare),
@@ -48,7 +49,7 @@ fn made_up() -> Record {
         for (payload, bytes) in [("S", 1 << 10), ("M", 64 << 10), ("L", 16 << 20)] {
             let copy = bytes as f64 / 30.0;
             for (at, (name, ..)) in FIGURES.iter().enumerate() {
-                // Nobody has all of them.
+                // No subject has all of them.
                 if subject != 3 && ((subject + at) % 5 == 0 || name.starts_with("memory")) {
                     continue;
                 }
@@ -198,8 +199,8 @@ fn the_machine_the_command_and_the_targets_are_told() {
     {
         assert!(html.contains(told) && markdown.contains(told), "{told}");
     }
-    assert!(html.contains(super::QUICK) && markdown.contains(super::QUICK));
-    assert!(!pages(&empty()).html.contains(super::QUICK));
+    assert!(html.contains(QUICK) && markdown.contains(QUICK));
+    assert!(!pages(&empty()).html.contains(QUICK));
     assert!(
         html.contains("<td class=\"missed\">✗ not met</td><th scope=\"row\">hand-over S, reader asleep</th>")
     );

@@ -10,11 +10,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 
 use serde_json::Value as Json;
 
-#[path = "../../../handover-tests/src/alone.rs"]
-#[allow(unreachable_pub, reason = "public where it comes from")]
-mod alone;
-
-use alone::{OwnDir, names_in, own_dir};
+use handover_test_support::{OwnDir, Start, own_dir};
 
 pub(crate) struct World {
     dir: OwnDir,
@@ -52,18 +48,18 @@ impl Ran {
 pub(crate) struct Running {
     pub(crate) child: Child,
     stderr: BufReader<ChildStderr>,
-    /// What it said so far.
+    /// What it has said so far.
     pub(crate) said: String,
 }
 
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("start the command");
+        let mut child = command.stderr(Stdio::piped()).start().expect("start the command");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         Self { child, stderr, said: String::new() }
     }
 
-    /// Waits until it says a line that starts so.
+    /// Waits until it says a line with this start.
     #[track_caller]
     pub(crate) fn says(&mut self, start: &str) {
         loop {
@@ -80,7 +76,7 @@ impl Running {
     #[cfg(unix)]
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().expect("kill").success());
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).run().expect("kill").success());
     }
 
     /// Asks it to end, and waits for that. On Windows only a console can ask: there it is killed.
@@ -134,9 +130,10 @@ impl World {
         self.path("names")
     }
 
-    /// Options for names of this world.
-    pub(crate) fn names_options(&self) -> handover::MapOptions {
-        names_in(self.names())
+    /// Options for names of this world, where names lie in directories.
+    pub(crate) fn names_options(&self) -> handover::map::MapOptions {
+        let options = handover::map::MapOptions::new();
+        if cfg!(windows) { options } else { options.directory(self.names()) }
     }
 
     pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::io::{BufRead, Read, Seek, SeekFrom, Write};
 use std::process::ExitCode;
 
-use handover::{Access, ErrorKind, MapOptions, MemoryMappedFile, OpenMode, Scope, ViewStream};
+use handover::map::dotnet::{FileMode, create_from_file};
+use handover::map::{Access, MapOptions, MemoryMappedFile, ViewStream};
+use handover::{ErrorKind, Scope};
 use handover_tests::{Command, Failure, How, Map, Open, Reply};
 
 type Answer = Result<Reply, Failure>;
@@ -19,7 +21,7 @@ struct State {
     last: u32,
 }
 
-/// Says after an exec that the new program is there.
+/// Reports after an exec that the new program runs.
 #[cfg(target_os = "linux")]
 const ANNOUNCE: &str = "announce";
 
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
     let mut line = String::new();
     loop {
         line.clear();
-        // A lock that is let go at once: a forked child goes on with another pipe.
+        // This lock is released at once: a forked child goes on with another pipe.
         match std::io::stdin().lock().read_line(&mut line) {
             Ok(1..) => {}
             // The test is over.
@@ -112,10 +114,10 @@ impl State {
                 .map(|()| Reply::Done)
                 .map_err(|e| system(&e)),
             Command::CollectGarbage { global } => {
-                handover::collect_garbage(scope(global), None).map(Reply::Names).map_err(|e| library(&e))
+                handover::map::collect_garbage(scope(global), None).map(Reply::Names).map_err(|e| library(&e))
             }
             Command::List { global } => {
-                let maps = handover::list(scope(global), None).map_err(|e| library(&e))?;
+                let maps = handover::map::list(scope(global), None).map_err(|e| library(&e))?;
                 Ok(Reply::Names(maps.into_iter().map(|map| map.name).collect()))
             }
             Command::ListDirectory(path) => {
@@ -169,11 +171,11 @@ impl State {
             How::CreateOrOpen => options.create_or_open(&open.name, open.capacity),
             How::OpenExisting => options.open_existing(&open.name),
             How::FromFile => {
-                options = options.open_mode(OpenMode::OpenOrCreate);
                 if !open.name.is_empty() {
                     options = options.map_name(&open.name);
                 }
-                options.create_from_file(open.path.clone().unwrap_or_default(), open.capacity)
+                let path = open.path.clone().unwrap_or_default();
+                create_from_file(path, FileMode::OpenOrCreate, open.capacity, &options)
             }
         }?;
         self.last += 1;
@@ -189,13 +191,13 @@ impl State {
     }
 }
 
-/// Those who hold the name at one time must hold one map. Gives how many maps there were.
+/// Threads that hold the name at one time must hold one map. Returns how many maps there were.
 fn threads_agree(threads: u32, rounds: u32, name: &str) -> Answer {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
     let tokens = AtomicU32::new(0);
     let created = AtomicU64::new(0);
-    // The tokens of the maps that are certainly held.
+    // The tokens of maps that are certainly held.
     let held = Mutex::new(Vec::<u32>::new());
     let together = std::sync::Barrier::new(threads as usize);
     let turn = |round: u32| -> Result<(), Failure> {
@@ -213,7 +215,7 @@ fn threads_agree(threads: u32, rounds: u32, name: &str) -> Answer {
         created.fetch_add(map.was_created().into(), Ordering::Relaxed);
         let view = map.create_view_accessor(0, 0).map_err(|e| library(&e))?;
         let own = tokens.fetch_add(1, Ordering::Relaxed) + 1;
-        let word = view.atomic::<AtomicU32>(0).map_err(|e| library(&e))?;
+        let word = handover_tests::word::<AtomicU32>(&view, 0).map_err(|e| library(&e))?;
         let token = match word.compare_exchange(0, own, Ordering::SeqCst, Ordering::SeqCst) {
             Ok(_) => own,
             Err(there) => there,
@@ -235,7 +237,7 @@ fn threads_agree(threads: u32, rounds: u32, name: &str) -> Answer {
     let run = || {
         let mut result = Ok(());
         for round in 0..rounds {
-            // From time to time nobody holds it, so that the next map is another.
+            // From time to time nobody holds the name, so that the next map is another.
             if round.is_multiple_of(9) {
                 together.wait();
             }
@@ -298,14 +300,14 @@ mod linux {
                 // Nobody waits for the child.
                 // SAFETY: no handler is installed.
                 unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
-                // SAFETY: this process has one thread, so the child has all that it needs.
+                // SAFETY: this process has one thread, so the child has everything it needs.
                 let child = check(unsafe { libc::fork() })?;
                 if child > 0 {
                     return Ok(Reply::Number(child as u64));
                 }
                 let input = File::open(input)?;
                 let output = OpenOptions::new().write(true).open(output)?;
-                // SAFETY: both are open; nobody owns a descriptor for standard input by value.
+                // SAFETY: both are open; nothing owns a descriptor for standard input by value.
                 check(unsafe { libc::dup2(input.as_raw_fd(), 0) })?;
                 // SAFETY: as above, for standard output.
                 check(unsafe { libc::dup2(output.as_raw_fd(), 1) })?;

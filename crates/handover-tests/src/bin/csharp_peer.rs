@@ -1,14 +1,16 @@
-//! The Rust side of `cargo xtask csharp`: a process that does what a test tells it, with `MemoryMapper` in the
-//! plain layout. It understands the same requests as tests/csharp/Peer.cs, where they are described.
+//! The Rust side of `cargo xtask csharp`: a process that does what a test tells it, with a `PlainMapper`. It
+//! understands the same requests as tests/csharp/Peer.cs, which describes them.
 
 use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use handover::codec::{Codec, Json, Text};
-use handover::{Auth, Error, ErrorKind, MapperOptions, MemoryMapper};
+use handover::mapper::PlainOptions;
+use handover::{Auth, Error, ErrorKind, MemoryMapper, PlainMapper};
 use serde::{Deserialize, Serialize};
 
-/// One of everything that JSON has; tests/csharp/Models.cs knows the same one.
+/// One of everything that JSON has; tests/csharp/Models.cs has the same one.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Sample {
@@ -37,15 +39,15 @@ impl Sample {
     }
 }
 
-/// A map, and where it is.
+/// A map and its place.
 struct Peer {
-    auth: MemoryMapper<Auth>,
-    place: Place,
+    auth: PlainMapper<Auth>,
+    place: Where,
 }
 
-enum Place {
+enum Where {
     Name(String),
-    File(String),
+    File(PathBuf),
 }
 
 fn main() {
@@ -65,18 +67,24 @@ fn main() {
 }
 
 fn obey(peer: &mut Option<Peer>, words: &[&str]) -> Result<String, Error> {
-    let options = MapperOptions::new().plain();
+    let options = PlainOptions::new();
     let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("no number: {text}"));
     let (auth, place) = match *words {
-        ["create", name, capacity] => (options.create(name, number(capacity))?, Place::Name(name.to_owned())),
-        ["open", name] => (options.open(name)?, Place::Name(name.to_owned())),
-        ["create-file", path, capacity] => {
-            (options.create_on_file(path, number(capacity))?, Place::File(path.to_owned()))
+        ["create", name, capacity] => {
+            (options.capacity(number(capacity)).create_or_open(name)?, Where::Name(name.to_owned()))
         }
-        ["open-file", path] => (options.open_file(path)?, Place::File(path.to_owned())),
-        ["open-as-cell", name] => return MemoryMapper::<Auth>::open(name).map(|_| String::new()),
+        ["open", name] => (options.open_existing(name)?, Where::Name(name.to_owned())),
+        ["create-file", path, capacity] => {
+            let path = PathBuf::from(path);
+            (options.capacity(number(capacity)).create_or_open(&path)?, Where::File(path))
+        }
+        ["open-file", path] => {
+            let path = PathBuf::from(path);
+            (options.open_existing(&path)?, Where::File(path))
+        }
+        ["open-as-cell", name] => return MemoryMapper::<Auth>::open_existing(name).map(|_| String::new()),
         ["open-file-as-cell", path] => {
-            return MapperOptions::new().open_file::<Auth, Json>(path).map(|_| String::new());
+            return MemoryMapper::<Auth>::open_existing(Path::new(path)).map(|_| String::new());
         }
         _ => return peer.as_ref().expect("a map is open").obey(words),
     };
@@ -89,13 +97,13 @@ impl Peer {
         let done = |()| String::new();
         match *words {
             ["capacity"] => Ok(self.auth.capacity().to_string()),
-            ["set", token] => self.auth.write(&Auth::new(token)).map(done),
-            ["get"] => self.auth.read().map(|auth| auth.bearer().to_owned()),
-            ["text"] => self.auth.read_string().map(|text| text.to_string()),
-            ["put", text] => self.another::<String, Text>()?.write(&text.to_owned()).map(done),
-            ["set-sample"] => self.another::<_, Json>()?.write(&Sample::known()).map(done),
+            ["set", token] => self.auth.set(&Auth::new(token)).map(done),
+            ["get"] => self.there(self.auth.get()?).map(|auth| auth.bearer().to_owned()),
+            ["text"] => self.there(self.auth.get_text()?).map(|text| text.to_string()),
+            ["put", text] => self.another::<String, Text>()?.set(&text.to_owned()).map(done),
+            ["set-sample"] => self.another::<_, Json>()?.set(&Sample::known()).map(done),
             ["get-sample"] => {
-                let sample = self.another::<Sample, Json>()?.read()?;
+                let sample = self.there(self.another::<Sample, Json>()?.get()?)?;
                 Ok(if sample == Sample::known() { "known" } else { "another" }.to_owned())
             }
             ["rewrite", first, second, milliseconds] => self.rewrite([first, second], limit(milliseconds)),
@@ -105,12 +113,16 @@ impl Peer {
     }
 
     /// The same map as a value of another type.
-    fn another<T, C: Codec<T>>(&self) -> Result<MemoryMapper<T, C>, Error> {
-        let options = MapperOptions::new().plain();
+    fn another<T, C: Codec<T>>(&self) -> Result<PlainMapper<T, C>, Error> {
         match &self.place {
-            Place::Name(name) => options.open_as(name),
-            Place::File(path) => options.open_file(path),
+            Where::Name(name) => PlainMapper::open_existing(name),
+            Where::File(path) => PlainMapper::open_existing(path),
         }
+    }
+
+    /// A request for a value fails where there is none, as it does in Peer.cs.
+    fn there<T>(&self, value: Option<T>) -> Result<T, Error> {
+        value.ok_or_else(|| Error::new(ErrorKind::NoValue, "nothing is stored").about(self.auth.subject()))
     }
 
     fn rewrite(&self, tokens: [&str; 2], limit: Duration) -> Result<String, Error> {
@@ -118,7 +130,7 @@ impl Peer {
         let mut rounds = 0;
         loop {
             for token in tokens {
-                self.auth.write(&Auth::new(token))?;
+                self.auth.set(&Auth::new(token))?;
             }
             rounds += 1;
             if start.elapsed() >= limit {
@@ -131,7 +143,7 @@ impl Peer {
         let start = Instant::now();
         let (mut whole, mut refused, mut mixed) = (0, 0, 0);
         loop {
-            match self.auth.read() {
+            match self.auth.get().and_then(|auth| self.there(auth)) {
                 Ok(auth) if tokens.contains(&auth.bearer()) => whole += 1,
                 Ok(_) => mixed += 1,
                 Err(e) if e.kind() == ErrorKind::Decode => refused += 1,

@@ -1,7 +1,7 @@
 //! Feeds a target with new inputs for as long as asked: `fuzz [TARGET] [--minutes N] [--seed S]`.
 //!
-//! Inputs run in a child, which writes each to a file before it runs it. When the child crashes or stays silent,
-//! that input is kept in the target's corpus, where the ordinary tests find it from then on.
+//! Inputs run in a child, which writes each to a file before it runs it. When the child crashes or stays
+//! silent, that input is kept in the target's corpus, where the ordinary tests find it.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -10,9 +10,10 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use handover_tests::Start;
 use handover_tests::fuzz::{Source, TARGETS, Target};
 
-/// A child that says nothing for so long hangs: it speaks every second, and an input takes milliseconds.
+/// A child that is silent this long hangs: it reports every second, and an input takes milliseconds.
 const SILENCE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
@@ -64,7 +65,7 @@ fn run(arguments: &[&str]) -> Result<(), String> {
     if failed.is_empty() { Ok(()) } else { Err(format!("kept for the tests: {}", failed.join(", "))) }
 }
 
-/// Runs children on one target until the time is up or one fails; gives the name of the input that was kept.
+/// Runs children on one target until the time is up or one fails. Returns the name of the kept input.
 fn supervise(target: &Target, time: Duration, seed: u64) -> Result<Option<String>, String> {
     let directory = tempfile::tempdir().map_err(|e| e.to_string())?;
     let file = directory.path().join("input");
@@ -74,7 +75,7 @@ fn supervise(target: &Target, time: Duration, seed: u64) -> Result<Option<String
         .arg(&file)
         .env("TMPDIR", directory.path())
         .stdout(Stdio::piped())
-        .spawn()
+        .start()
         .map_err(|e| format!("start a child: {e}"))?;
     let output = child.stdout.take().ok_or("no output")?;
     let (sender, lines) = channel();
@@ -134,7 +135,7 @@ fn feed(target: &str, seconds: &str, seed: &str, file: &Path) {
     println!("{count} inputs in {} s", start.elapsed().as_secs());
 }
 
-/// An allocation that follows a number from hostile memory then ends this process, not the machine.
+/// Then an allocation that follows a number from hostile memory ends this process, not the machine.
 #[cfg(target_os = "linux")]
 fn limit_memory() {
     let limit = libc::rlimit { rlim_cur: 2 << 30, rlim_max: 2 << 30 };

@@ -4,22 +4,24 @@ use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use handover::cell::{Cell, CellOptions, Meta, Reader, Snapshot, Value, Writer};
 use handover::codec::{Bytes, Codec, Json, MessagePack, Text};
-use handover::{
-    Access, Cell, Durability, Error, MapOptions, MapperOptions, MemoryMappedFile, Meta, Reader, Scope,
-    Snapshot, Value, ViewAccessor, Writer,
-};
+use handover::map::dotnet::{FileMode, create_from_file};
+use handover::map::{Access, MapOptions, MemoryMappedFile, ViewAccessor};
+use handover::mapper::PlainOptions;
+use handover::{Durability, Error, ErrorKind, MapperOptions, Scope};
 use serde::{Deserialize, Serialize};
 
-use super::{Random, telling_word};
+use super::random::{Random, telling_word};
 
-/// Where the words lie that the protocol lives by: the head's, those that change, and the start of the entries.
+/// The offsets of the words that the protocol depends on: the head's, those that change, and the start of the
+/// entries.
 const WORDS: [u64; 15] =
     [0, 8, 16, 24, 32, 40, 64, 72, 128, 136, 192, 4096, 4096 + 64, 4096 + 128, 4096 + 192];
 const SLOT_HEADERS: u64 = 8192;
 const SLOTS: u64 = 16_384;
 
-/// Bytes as a row of choices; zeroes when they are used up.
+/// Bytes as a sequence of choices; zeroes when they are used up.
 struct Choices<'a>(&'a [u8]);
 
 impl Choices<'_> {
@@ -70,7 +72,7 @@ fn look_at_value(value: &Value, capacity: u64) {
 
 fn look_at_snapshot(snapshot: &Snapshot, capacity: u64) {
     assert!(snapshot.len() as u64 <= capacity);
-    if let Some(bytes) = say(snapshot.to_vec()) {
+    if let Some(bytes) = say(snapshot.copy()) {
         assert_eq!(bytes.len(), snapshot.len());
     }
     let _ = say(snapshot.copy_into(&mut [0; 7]));
@@ -95,7 +97,7 @@ impl Handles {
         Self { cell, readers, held: Vec::new(), writer: None }
     }
 
-    /// Does one thing through the safe interface, chosen by `what`, with `number` as its argument.
+    /// Does one thing through the safe interface: `what` chooses it, and `number` is its argument.
     pub fn act(&mut self, what: u8, number: u16) {
         let capacity = self.cell.capacity();
         let length = usize::from(number) % (capacity.min(9000) as usize + 2);
@@ -116,7 +118,9 @@ impl Handles {
                     let meta = Meta { codec: u32::from(number), type_name: Some(&name), expires };
                     let _ = say(writer.publish_with_as(&meta, length, |buffer| {
                         use std::io::Write;
-                        buffer.write_all(&[1; 3]).map_err(|source| Error::Io { doing: "fill".into(), source })
+                        buffer
+                            .write_all(&[1; 3])
+                            .map_err(|source| Error::new(ErrorKind::Io, "could not fill").with_source(source))
                     }));
                 }
             }
@@ -147,7 +151,7 @@ impl Handles {
             }
             10 => {
                 if !self.held.is_empty() {
-                    self.held.swap_remove(usize::from(number) % self.held.len());
+                    drop(self.held.swap_remove(usize::from(number) % self.held.len()));
                 }
             }
             11 => {
@@ -157,7 +161,7 @@ impl Handles {
             }
             12 => {
                 let at = usize::from(number) % self.readers.len();
-                if let Some(Some(value)) = say(self.readers[at].read()) {
+                if let Some(Some(value)) = say(self.readers[at].copy()) {
                     look_at_value(&value, capacity);
                 }
             }
@@ -199,7 +203,7 @@ impl Handles {
     }
 }
 
-/// Overwrites a word, at a place that matters more often than not.
+/// Overwrites a word, more often than not at a place that matters.
 pub(crate) fn scribble(view: &ViewAccessor, at: u16, word: u64) {
     let size = view.capacity();
     let place = match at % 4 {
@@ -208,7 +212,7 @@ pub(crate) fn scribble(view: &ViewAccessor, at: u16, word: u64) {
         _ => u64::from(at) * 8 % size / 8 * 8,
     };
     if place + 8 <= size {
-        view.atomic::<std::sync::atomic::AtomicU64>(place)
+        crate::word::<std::sync::atomic::AtomicU64>(view, place)
             .expect("within the view")
             .store(word, std::sync::atomic::Ordering::Relaxed);
     }
@@ -221,9 +225,7 @@ pub(crate) fn cell(input: &[u8]) {
     let size = SLOTS + slots * 4096 * (1 + u64::from(kind >> 6)) + u64::from(choices.byte());
     let path = (kind % 4 == 0).then(|| directory().join("cell"));
     let map = || match &path {
-        Some(path) => {
-            MapOptions::new().open_mode(handover::OpenMode::OpenOrCreate).create_from_file(path, size)
-        }
+        Some(path) => create_from_file(path, FileMode::OpenOrCreate, size, &MapOptions::new()),
         None => MemoryMappedFile::anonymous(size),
     };
     if let Some(path) = &path {
@@ -231,11 +233,11 @@ pub(crate) fn cell(input: &[u8]) {
     }
     let first = map().expect("a map");
     let view = first.create_view_accessor(0, 0).expect("a view");
-    let options = handover::CellOptions::new().durability(match kind >> 4 & 3 {
+    let options = CellOptions::new().durability(match kind >> 4 & 3 {
         1 => Durability::Flush,
         _ => Durability::None,
     });
-    let mut handles = vec![Handles::new(options.create(first).expect("a cell"))];
+    let mut handles = vec![Handles::new(options.make_in(first).expect("a cell"))];
     let mut random = Random(choices.word());
     for _ in 0..80 {
         if choices.0.is_empty() {
@@ -258,16 +260,18 @@ pub(crate) fn cell(input: &[u8]) {
                 let read_only = number % 3 == 0;
                 let map = if read_only {
                     let path = path.as_ref().expect("checked");
-                    MapOptions::new().access(Access::Read).create_from_file(path, 0)
+                    MapOptions::new().access(Access::Read).open_existing(path)
                 } else {
                     map()
                 };
-                // Opening a damaged cell on a file waits for the writer, which may be about to recover it.
+                // Opening a damaged cell on a file waits for the writer, which may be recovering it.
                 for handle in &mut handles {
                     handle.writer = None;
                 }
                 let opened =
-                    map.and_then(|map| if number % 2 == 0 { options.open(map) } else { options.create(map) });
+                    map.and_then(
+                        |map| if number % 2 == 0 { options.open_in(map) } else { options.make_in(map) },
+                    );
                 handles.extend(say(opened).map(Handles::new));
             }
             29 if path.is_some() => {
@@ -284,14 +288,14 @@ pub(crate) fn cell(input: &[u8]) {
 
 fn through_a_mapper(path: &std::path::Path, number: u16) {
     let options = MapperOptions::new().ttl(Duration::from_secs(u64::from(number % 3) * 1000 + 1));
-    let Some(mapper) = say(options.open_file::<String, Json>(path)) else { return };
-    // Another handle of the same script may be the writer: nothing that would wait for it.
+    let Some(mapper) = say(options.open_existing::<String, Json>(path)) else { return };
+    // Another handle of the same script may be the writer, so this does nothing that would wait for it.
     let free = mapper.lease(Duration::ZERO).is_ok();
     let _ = say(mapper.get());
     let _ = say(mapper.get_shared());
-    let _ = say(mapper.read_string());
+    let _ = say(mapper.get_text());
     let _ = say(mapper.wait(Duration::from_micros(10)));
-    let seen = mapper.version().unwrap_or(0).saturating_sub(u64::from(number % 5));
+    let seen = mapper.version().saturating_sub(u64::from(number % 5));
     for change in mapper.watch().after(seen).timeout(Duration::from_micros(10)).take(2) {
         let _ = say(change);
     }
@@ -322,7 +326,7 @@ pub(crate) fn image(input: &[u8]) {
             view.write_array(at, &bytes).expect("within the view");
         }
     }
-    let opened = if create { Cell::create(map) } else { Cell::open(map) };
+    let opened = if create { Cell::make_in(map) } else { Cell::open_in(map) };
     if let Some(cell) = say(opened) {
         assert!(cell.capacity() <= size);
         let mut handles = Handles::new(cell);
@@ -341,22 +345,22 @@ pub(crate) fn plain(input: &[u8]) {
     let mut bytes = input[..input.len().min(size)].to_vec();
     bytes.resize(size, 0);
     std::fs::write(&path, &bytes).expect("write a file");
-    let options = MapperOptions::new().plain();
-    if let Some(mapper) = say(options.open_file::<Nested, Json>(&path)) {
+    let options = PlainOptions::new();
+    if let Some(mapper) = say(options.open_existing::<Nested, Json>(&path)) {
         let _ = say(mapper.get());
-        let _ = say(mapper.read_string());
+        let _ = say(mapper.get_text());
     }
-    if let Some(mapper) = say(options.open_file::<Nested, MessagePack>(&path)) {
+    if let Some(mapper) = say(options.open_existing::<Nested, MessagePack>(&path)) {
         let _ = say(mapper.get());
     }
     let offset = u64::from(input.first().copied().unwrap_or(0));
-    if let Some(mapper) = say(options.clone().offset(offset).open_file::<Vec<u8>, Bytes>(&path)) {
+    if let Some(mapper) = say(options.clone().offset(offset).open_existing::<Vec<u8>, Bytes>(&path)) {
         let _ = say(mapper.get());
         let _ = say(mapper.set(&input.iter().copied().take(9).collect()));
         let _ = say(mapper.get());
         let _ = say(mapper.clear());
     }
-    if let Some(mapper) = say(MapperOptions::new().open_file::<String, Text>(&path)) {
+    if let Some(mapper) = say(MapperOptions::new().open_existing::<String, Text>(&path)) {
         let _ = say(mapper.get());
     }
 }
@@ -392,15 +396,15 @@ pub(crate) fn record(input: &[u8]) {
         && let Some(view) = say(map.create_view_accessor(0, 0))
     {
         let _ = say(view.read::<u8>(0));
-        let _ = say(Cell::open(map));
+        let _ = say(Cell::open_in(map));
     }
     let _ = say(options.create_or_open("fuzzed", 100));
-    let _ = say(MapperOptions::new().map(options.clone()).open::<u32>("fuzzed"));
-    let _ = say(handover::list(Scope::User, Some(&directory)));
-    let _ = say(handover::collect_garbage(Scope::User, Some(&directory)));
+    let _ = say(MapperOptions::new().map(options.clone()).open_existing::<u32, Json>("fuzzed"));
+    let _ = say(handover::map::list(Scope::User, Some(&directory)));
+    let _ = say(handover::map::collect_garbage(Scope::User, Some(&directory)));
     drop(holder);
-    let _ = say(handover::collect_garbage(Scope::User, Some(&directory)));
-    // What no longer says that it is a map is nobody's to remove.
+    let _ = say(handover::map::collect_garbage(Scope::User, Some(&directory)));
+    // Nobody may remove a file that no longer looks like a map.
     for left in std::fs::read_dir(&scope).expect("the scope's directory").flatten() {
         if left.metadata().is_ok_and(|file| file.is_file()) {
             let _ = std::fs::remove_file(left.path());
@@ -419,7 +423,7 @@ pub(crate) enum Nested {
     Fields { name: Option<String>, next: Box<Nested> },
 }
 
-/// A value's bytes. What decodes must encode, and decode to the same again.
+/// A value's bytes. What decodes must encode, and decode to the same value again.
 pub(crate) fn decode(input: &[u8]) {
     if let Some(value) = say(<Json as Codec<Nested>>::decode(input)) {
         let again = <Json as Codec<Nested>>::encode(&value).expect("it came from JSON");
@@ -428,7 +432,7 @@ pub(crate) fn decode(input: &[u8]) {
     if let Some(value) = say(<MessagePack as Codec<Nested>>::decode(input)) {
         let again = <MessagePack as Codec<Nested>>::encode(&value).expect("it came from MessagePack");
         let back: Nested = <MessagePack as Codec<Nested>>::decode(&again).expect("it was just encoded");
-        // A float may be no number, which equals nothing.
+        // A float may be NaN, which equals nothing.
         assert_eq!(format!("{back:?}"), format!("{value:?}"));
     }
     if let Some(value) = say(<Text as Codec<String>>::decode(input)) {

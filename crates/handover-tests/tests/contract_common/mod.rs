@@ -1,10 +1,11 @@
-//! What the contract tests share: a directory of their own for names, and what an error says.
+//! What the contract tests share: a private directory for names, and checks of what an error says.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
 
-use handover::{Error, ErrorKind, MapOptions, Result};
+use handover::map::MapOptions;
+use handover::{ErrorKind, Result};
 use handover_tests::names_in;
 #[allow(unused_imports, reason = "each test file uses its part")]
 pub(crate) use handover_tests::own_dir;
@@ -15,7 +16,7 @@ pub(crate) fn within(dir: &TempDir) -> MapOptions {
     names_in(dir)
 }
 
-/// A unit that the offsets of views are multiples of inside the system; a map is longer than one.
+/// The system maps views at multiples of this; a map is longer than one of them.
 pub(crate) fn page() -> u64 {
     #[cfg(unix)]
     return rustix::param::page_size() as u64;
@@ -23,8 +24,8 @@ pub(crate) fn page() -> u64 {
     65_536
 }
 
-/// The file for this program alone, as .NET's `FileShare.None` has it, unless somebody else has it open (on
-/// Unix: somebody who takes such locks too).
+/// Opens the file exclusively, like .NET's `FileShare.None`, unless somebody else has it open (on Unix:
+/// somebody who takes such locks too).
 pub(crate) fn take_alone(path: &Path) -> Option<File> {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -35,19 +36,31 @@ pub(crate) fn take_alone(path: &Path) -> Option<File> {
     Some(file)
 }
 
-/// The class of the error that must be there.
+/// The class of the error, which must be one.
 #[track_caller]
 pub(crate) fn kind<T>(result: Result<T>) -> ErrorKind {
-    failure(result).0
+    result.err().expect("expected an error").kind()
 }
 
-/// The class of the error that must be there, and the argument that it blames (or nothing).
+/// The possible names of arguments.
+const ARGUMENTS: [&str; 9] =
+    ["name", "capacity", "access", "rights", "file mode", "offset", "size", "position", "array"];
+
+/// The class of the error, which must be one, and the argument that it blames (or nothing).
 #[track_caller]
 pub(crate) fn failure<T>(result: Result<T>) -> (ErrorKind, &'static str) {
-    let Err(error) = result else { panic!("an error was expected") };
-    let argument = match &error {
-        Error::InvalidArgument { argument, .. } | Error::OutOfRange { argument, .. } => argument,
-        _ => "",
+    let Err(error) = result else { panic!("expected an error") };
+    let text = error.to_string();
+    // The map comes first, where the error is about one.
+    let map = error.subject().map_or(String::new(), |subject| format!("{subject}: "));
+    let text = text.strip_prefix(&map).unwrap_or(&text);
+    let blames = |argument: &&&str| match error.kind() {
+        ErrorKind::InvalidArgument => text.starts_with(&format!("invalid {argument}: ")),
+        ErrorKind::OutOfRange => text.starts_with(&format!("{argument} out of range: ")),
+        _ => false,
     };
-    (error.kind(), argument)
+    let blamed = ARGUMENTS.iter().find(blames);
+    let is_about_one = matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::OutOfRange);
+    assert_eq!(blamed.is_some(), is_about_one, "which argument? {text}");
+    (error.kind(), blamed.unwrap_or(&""))
 }

@@ -1,0 +1,97 @@
+//! Where a value is: a place, and how its map is to be opened.
+//!
+//! Turns what the command line says into the library's `Place` and `MapOptions`. Relies on `args`; whatever
+//! opens a map relies on it.
+
+use std::path::Path;
+
+use handover::map::{Access, MapInfo, MapOptions, MemoryMappedFile};
+use handover::{Error, ErrorKind, Place, Result, Scope};
+
+use crate::args::{FromArgs, ScopeArgs};
+use crate::output;
+
+/// The scopes to look through: both, or the global one alone.
+pub(crate) fn scopes(global: bool) -> &'static [Scope] {
+    if global { &[Scope::Global] } else { &[Scope::User, Scope::Global] }
+}
+
+/// Where a value is, or is to be stored.
+#[derive(Clone, Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) place: Place<'a>,
+    map: MapOptions,
+}
+
+impl<'a> Source<'a> {
+    /// A map from the list. Somebody else's is not opened.
+    pub(crate) fn listed(map: &'a MapInfo) -> Self {
+        Self::name(&map.name, &ScopeArgs { global: map.scope == Scope::Global, owner: None })
+    }
+
+    /// A name, in the scope that the options say.
+    pub(crate) fn name(name: &'a str, scope: &ScopeArgs) -> Self {
+        let mut map = MapOptions::new();
+        if scope.global {
+            map = map.scope(Scope::Global);
+        }
+        if let Some(owner) = scope.owner {
+            map = map.owned_by(owner);
+        }
+        Self { place: Place::Name(name), map }
+    }
+
+    /// A file.
+    pub(crate) fn file(path: &'a Path) -> Self {
+        Self { place: Place::File(path), map: MapOptions::new() }
+    }
+
+    /// With these rights for a new map.
+    pub(crate) fn mode(mut self, mode: Option<u32>) -> Self {
+        if let Some(mode) = mode {
+            self.map = self.map.file_mode(mode);
+        }
+        self
+    }
+
+    /// The options that open the map with this access.
+    pub(crate) fn options(&self, access: Access) -> MapOptions {
+        self.map.clone().access(access)
+    }
+
+    /// Opens the map that is there.
+    pub(crate) fn open(&self, access: Access) -> Result<MemoryMappedFile> {
+        self.check()?;
+        self.options(access).open_existing(self.place)
+    }
+
+    /// Checks that there is something to open: an empty file can't be mapped, and holds no value yet.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.place {
+            Place::File(path)
+                if std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0) =>
+            {
+                let what = format!("'{}' is empty and holds no value yet", path.display());
+                Err(Error::new(ErrorKind::NoValue, what))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What it is called, for people.
+    pub(crate) fn shown(&self) -> String {
+        match self.place {
+            Place::Name(name) => output::printable(name),
+            Place::File(path) => path.display().to_string(),
+        }
+    }
+}
+
+impl<'a> From<&'a FromArgs> for Source<'a> {
+    fn from(args: &'a FromArgs) -> Self {
+        match &args.path {
+            Some(path) => Self::file(path),
+            None => Self::name(args.name.as_deref().unwrap_or_default(), &args.scope),
+        }
+    }
+}

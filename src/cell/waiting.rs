@@ -227,11 +227,10 @@ impl Line {
                 .iter()
                 .map(|(id, waiting)| (*id, waiting.words.clone(), waiting.seen))
                 .collect();
-            let limit = if all.iter().all(|(_, words, _)| words.can_mark) {
-                SLEEP_LIMIT
-            } else {
-                state.backoff.next(SLEEP_LIMIT)
-            };
+            // To the next tick: a bell that rang in between must not put it off.
+            let left = SLEEP_LIMIT.saturating_sub(since_tick.elapsed());
+            let limit =
+                if all.iter().all(|(_, words, _)| words.can_mark) { left } else { state.backoff.next(left) };
             state.asleep = true;
             drop(state);
             let mut ids = vec![0];

@@ -35,6 +35,8 @@ use windows as system;
 
 pub(crate) use self::asked::{Disposition, LockId, LockMode, Named, Opened, Request};
 pub(crate) use self::per_process::{ForkMutex, Inherit, PerProcess};
+pub(crate) use self::time::nanoseconds;
+
 /// What each system has, from `$system`.
 macro_rules! items {
     ($system:ident) => {
@@ -49,7 +51,6 @@ macro_rules! items {
 }
 
 items!(system);
-pub(crate) use self::time::nanoseconds;
 
 /// Whether a part of a view can lack memory, and must not be touched then. [`Mapping::has_memory`] tells
 /// which.

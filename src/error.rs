@@ -46,6 +46,8 @@ pub enum ErrorKind {
     WrongKind,
     /// Somebody else has the file open and does not share it.
     SharingViolation,
+    /// The name has been taken from this handle: somebody deleted, moved or replaced its file.
+    NameLost,
     /// Memory, disk or address space is used up.
     NoSpace,
     /// The encoded value is larger than the map has room for.
@@ -260,6 +262,28 @@ impl Error {
         Self::on(ErrorKind::SharingViolation, subject, what).with_advice("close it there and try again")
     }
 
+    /// What leads to a map that is held is gone from `place`, or leads to another one.
+    #[allow(dead_code, reason = "not every system lets anybody take a name")]
+    pub(crate) fn name_lost(subject: Subject, place: impl fmt::Display) -> Self {
+        let what = format!(
+            "{subject} has lost its name: its file is gone from '{place}' although it is held. A log-out that cleans \
+             up, a cleaner of temporary files or an rm took it; whoever opens the name now does not find this map"
+        );
+        Self::on(ErrorKind::NameLost, subject, what)
+            .with_advice("close it and open the name again; keep cleaners off that directory")
+    }
+
+    /// Nobody holds any more what another user's guest has.
+    #[allow(dead_code, reason = "not every system has guests")]
+    pub(crate) fn host_gone(subject: Subject) -> Self {
+        let what = format!(
+            "{subject} has no holder any more: its owner has let go of it, and a user who may only read it keeps no \
+             name"
+        );
+        Self::on(ErrorKind::NameLost, subject, what)
+            .with_advice("open the name again, or wait for it; views that are open keep their bytes")
+    }
+
     /// `needed` is in bytes; 0 where it is not known.
     pub(crate) fn no_space(subject: Subject, needed: u64, reason: impl fmt::Display) -> Self {
         let what = match needed {
@@ -359,7 +383,7 @@ impl Error {
         match source.kind() {
             io::ErrorKind::NotFound => Self::not_found(subject),
             io::ErrorKind::AlreadyExists => Self::already_exists(subject),
-            io::ErrorKind::PermissionDenied => {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 Self::denied(subject, format!("the system refused to {doing} it ({source})"))
                     .with_source(source)
             }
@@ -418,7 +442,7 @@ impl From<Error> for io::Error {
             ErrorKind::InvalidArgument | ErrorKind::OutOfRange | ErrorKind::Encode => {
                 io::ErrorKind::InvalidInput
             }
-            ErrorKind::NotFound => io::ErrorKind::NotFound,
+            ErrorKind::NotFound | ErrorKind::NameLost => io::ErrorKind::NotFound,
             ErrorKind::AlreadyExists => io::ErrorKind::AlreadyExists,
             ErrorKind::AccessDenied => io::ErrorKind::PermissionDenied,
             ErrorKind::Unsupported => io::ErrorKind::Unsupported,

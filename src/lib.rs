@@ -171,7 +171,7 @@ pub use mapper::Changes;
 pub use mapper::{Auth, Change, Lease, MapperOptions, MemoryMapper, PlainMapper, TypeName, Watch};
 #[cfg(feature = "__test-steps")]
 #[doc(hidden)]
-pub use steps::{Flushed, Step, on_flush, on_step};
+pub use steps::{Fault, Flushed, Step, commit, on_flush, on_step};
 pub use terms::{Place, Scope};
 
 /// The examples of README.md, run as tests.

@@ -1,5 +1,5 @@
 //! Named steps of the protocol, where a test can stop or kill the process. Without the feature `__test-steps`
-//! this file has only the names. Relies on nothing; `cell` and `map` reach the steps.
+//! this file has only the names. Relies on nothing; `cell`, `map` and `sys` reach the steps.
 
 /// A place in the protocol.
 #[cfg_attr(not(feature = "__test-steps"), allow(unreachable_pub, reason = "public with the feature only"))]
@@ -32,11 +32,67 @@ pub enum Step {
     WriterPublished,
     /// Sleepers are woken.
     WriterWoke,
+    /// A name's file and its record were found.
+    NameFound,
+    /// A claim was refused, since there are other holders. Whoever joins is none yet, whoever closes still
+    /// is.
+    NameRefused,
+    /// The name is claimed: nobody can join.
+    NameClaimed,
+    /// The name leads to its file no more.
+    NameUnlinked,
+    /// A closing holder, one of several, has released its lock and not yet claimed the name.
+    NameReleased,
+    /// The lock of a holder is taken, and the name not yet looked at.
+    NameLifeLocked,
+    /// The name is joined.
+    NameJoined,
+    /// A new file is complete, and has no name yet.
+    NameMade,
+    /// A new file has its name.
+    NameLinked,
+    /// A holder is about to let go.
+    NameLetGo,
+}
+
+/// A rule that a test can have a process break, to see that breaking it is noticed.
+#[cfg_attr(not(feature = "__test-steps"), allow(unreachable_pub, reason = "public with the feature only"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Fault {
+    /// A joiner does not look whether it still leads to the file.
+    JoinsWithoutLooking = 1,
+    /// Whoever removes a name asks whether it has holders, and does not keep new ones off.
+    AsksInsteadOfClaiming = 2,
+    /// Whoever removes a name does not look whether it still leads to the file.
+    UnlinksWithoutLooking = 4,
+    /// Whoever creates a name takes the lock of a holder only when the name leads to the file.
+    LinksBeforeLocking = 8,
+    /// Whoever opens a name and finds a leftover says "not found" and leaves it.
+    LeavesLeftovers = 16,
+    /// Whoever closes releases the lock that a forked child shares.
+    ReleasesBesideChildren = 32,
+    /// Whoever closes beside another holder does not claim once more after letting go.
+    ClaimsOnce = 64,
 }
 
 #[cfg(feature = "__test-steps")]
 impl Step {
-    /// All steps, in order.
+    /// All steps of names.
+    pub const NAMES: [Self; 10] = [
+        Self::NameFound,
+        Self::NameRefused,
+        Self::NameClaimed,
+        Self::NameUnlinked,
+        Self::NameReleased,
+        Self::NameLifeLocked,
+        Self::NameJoined,
+        Self::NameMade,
+        Self::NameLinked,
+        Self::NameLetGo,
+    ];
+
+    /// All steps of cells, in order.
     pub const ALL: [Self; 13] = [
         Self::ReaderBeforePin,
         Self::ReaderAfterPin,
@@ -78,12 +134,32 @@ pub(crate) fn reach(_step: Step) {}
 
 #[cfg(not(feature = "__test-steps"))]
 #[inline]
+#[allow(dead_code, reason = "not every system has rules that a test can break")]
+pub(crate) fn is_faulty(_fault: Fault) -> bool {
+    false
+}
+
+#[cfg(not(feature = "__test-steps"))]
+#[inline]
 pub(crate) fn flushed(_flushed: Flushed) {}
 
 #[cfg(feature = "__test-steps")]
 mod hook {
-    use super::{Flushed, Step};
+    use super::{Fault, Flushed, Step};
     use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static FAULTS: AtomicU32 = AtomicU32::new(0);
+
+    /// Has this process break a rule from now on. For tests.
+    pub fn commit(fault: Fault) {
+        FAULTS.fetch_or(fault as u32, Ordering::Relaxed);
+    }
+
+    #[allow(dead_code, reason = "not every system has rules that a test can break")]
+    pub(crate) fn is_faulty(fault: Fault) -> bool {
+        FAULTS.load(Ordering::Relaxed) & fault as u32 != 0
+    }
 
     static HOOK: OnceLock<fn(Step)> = OnceLock::new();
     static FLUSH_HOOK: OnceLock<fn(Flushed)> = OnceLock::new();
@@ -113,6 +189,7 @@ mod hook {
 }
 
 #[cfg(feature = "__test-steps")]
-pub(crate) use hook::{flushed, reach};
+pub use hook::{commit, on_flush, on_step};
 #[cfg(feature = "__test-steps")]
-pub use hook::{on_flush, on_step};
+#[allow(unused_imports, reason = "not every system has rules that a test can break")]
+pub(crate) use hook::{flushed, is_faulty, reach};

@@ -25,7 +25,8 @@ pub enum Scope {
     /// Processes of the same user (on Windows: of the same login session, `Local\`).
     #[default]
     User,
-    /// All processes of the machine (on Windows: `Global\`).
+    /// All processes of the machine, which find a name by its owner (on Windows: `Global\`, one space for
+    /// all).
     Global,
 }
 
@@ -80,6 +81,59 @@ impl<'a> From<&'a Path> for Place<'a> {
 impl<'a> From<&'a PathBuf> for Place<'a> {
     fn from(path: &'a PathBuf) -> Self {
         Self::File(path)
+    }
+}
+
+/// A user or a group of this machine, by number or by name.
+///
+/// ```
+/// use handover::map::Account;
+///
+/// assert_eq!(Account::from(1000), Account::Number(1000));
+/// assert_eq!(Account::from("staff"), Account::Name("staff".to_owned()));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Account {
+    /// Its number: a uid or a gid.
+    Number(u32),
+    /// Its name, which is looked up when a map is opened.
+    Name(String),
+}
+
+impl Account {
+    /// The number; `look_up` finds that of a name.
+    pub(crate) fn number<E>(&self, look_up: impl FnOnce(&str) -> Result<u32, E>) -> Result<u32, E> {
+        match self {
+            Self::Number(number) => Ok(*number),
+            Self::Name(name) => look_up(name),
+        }
+    }
+}
+
+impl From<u32> for Account {
+    fn from(number: u32) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<&str> for Account {
+    fn from(name: &str) -> Self {
+        Self::Name(name.to_owned())
+    }
+}
+
+impl From<String> for Account {
+    fn from(name: String) -> Self {
+        Self::Name(name)
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => f.pad(name),
+        }
     }
 }
 
@@ -159,14 +213,14 @@ pub enum FileMode {
 /// A named map that has a living holder: what [`list`](crate::map::list) finds.
 ///
 /// ```
-/// use handover::map::{MapInfo, Scope, list};
+/// use handover::map::{MapInfo, MapOptions, list};
 ///
 /// fn line(map: &MapInfo) -> String {
 ///     format!("{}: {} of {} bytes are in memory", map.name, map.allocated, map.capacity)
 /// }
 ///
 /// # if cfg!(unix) {
-/// for map in list(Scope::User, None)? {
+/// for map in list(&MapOptions::new())? {
 ///     println!("{}", line(&map));
 /// }
 /// # }

@@ -48,6 +48,11 @@ const SPIN: Duration = Duration::from_micros(20);
 ///
 /// Clones are the same handle; the map and its name live until the last of them, and of its readers, writers
 /// and snapshots, is dropped.
+///
+/// Somebody may take the name's file away meanwhile: a cleaner, a log-out, an `rm`. Then nobody finds this
+/// map any more. Whoever writes, reads a version that it has not seen, or waits is told so: with `NameLost`,
+/// within 100 ms; from then on everything fails but reading again what was read before. Snapshots keep their
+/// bytes.
 #[derive(Clone)]
 #[must_use = "its name is gone as soon as its last handle is dropped"]
 pub struct Cell {
@@ -86,6 +91,25 @@ impl Cell {
     /// What the map is called, for messages.
     pub fn subject(&self) -> &Subject {
         self.shared.map.subject()
+    }
+
+    /// Fails if the map's name has been lost: its file was deleted, moved or replaced, so that whoever opens
+    /// the name finds another map, or none. See [`MemoryMappedFile::check_name`].
+    ///
+    /// ```
+    /// use handover::cell::Cell;
+    ///
+    /// # let name = &format!("check_name in the docs {}", std::process::id());
+    /// let cell = Cell::create_or_open(name)?;
+    /// cell.check_name()?;
+    /// # Ok::<(), handover::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `NameLost`.
+    pub fn check_name(&self) -> Result<()> {
+        self.shared.map.check_name()
     }
 
     /// Whether this handle can write, and its readers pin.
@@ -135,7 +159,7 @@ impl Cell {
     /// # Errors
     ///
     /// `Overtaken` on a handle that can't write, and so can't pin, where writers were that fast; `Corrupt`;
-    /// `ClockWentBack`; `NoSpace` where there is no memory for the copy.
+    /// `ClockWentBack`; `NoSpace` where there is no memory for the copy; `NameLost`.
     pub fn copy(&self) -> Result<Option<Value>> {
         match reader::copy(&self.shared) {
             Err(error) if error.kind() == ErrorKind::Overtaken && self.can_write() => self.reader().copy(),
@@ -158,12 +182,13 @@ impl Cell {
     ///
     /// # Errors
     ///
-    /// `AccessDenied` on a handle that can't write.
+    /// `AccessDenied` on a handle that can't write; `NameLost`.
     pub fn try_writer(&self) -> Result<Option<Writer>> {
         self.lock_writer().map_err(|error| error.about(self.subject()))
     }
 
     fn lock_writer(&self) -> Result<Option<Writer>> {
+        self.shared.map.check_name_if_due()?;
         if !self.shared.try_lock_writer()? {
             return Ok(None);
         }
@@ -187,7 +212,7 @@ impl Cell {
     ///
     /// # Errors
     ///
-    /// `TimedOut`; `AccessDenied` on a handle that can't write.
+    /// `TimedOut`; `AccessDenied` on a handle that can't write; `NameLost`.
     pub fn writer_timeout(&self, limit: Duration) -> Result<Writer> {
         let waiting_for = || format!("the writers' lock, which {}", holders::holder(&self.shared).describe());
         Backoff::LOCK
@@ -222,7 +247,7 @@ impl Cell {
     ///
     /// # Errors
     ///
-    /// `TimedOut` after `limit`.
+    /// `TimedOut` after `limit`; `NameLost`, within 100 ms, where the map's file was taken from its name.
     pub fn wait_newer(&self, than: u64, limit: Duration) -> Result<u64> {
         let waited = self.wait_unless(than, limit, || Ok(false))?;
         Ok(waited.unwrap_or_else(|| unreachable!("waits for versions only")))
@@ -233,7 +258,7 @@ impl Cell {
     ///
     /// # Errors
     ///
-    /// `TimedOut` after `limit`.
+    /// `TimedOut` after `limit`; `NameLost`.
     pub fn wait_newer_while_written(&self, than: u64, limit: Duration) -> Result<Option<u64>> {
         self.wait_unless(than, limit, || self.has_writer().map(|lives| !lives))
     }
@@ -256,8 +281,11 @@ impl Cell {
     ///
     /// # Errors
     ///
-    /// `Io` where the system can't say who holds a lock.
+    /// `Io` where the system can't say who holds a lock; `NameLost`.
     pub fn has_writer(&self) -> Result<bool> {
+        if self.shared.map.has_ended_if_due()? {
+            return Ok(false);
+        }
         self.shared.has_writer().map_err(|error| error.about(self.subject()))
     }
 
@@ -283,7 +311,7 @@ impl Cell {
     ///
     /// # Errors
     ///
-    /// `TimedOut` after `limit`.
+    /// `TimedOut` after `limit`; `NameLost`.
     pub fn wait_for_writer(&self, limit: Duration) -> Result<()> {
         let start = Instant::now();
         while !self.has_writer()? {
@@ -338,7 +366,7 @@ impl Cell {
     }
 
     /// Waits for a version newer than `than`; gives `None` once `ends` and there is nothing newer. It asks
-    /// `ends` whenever it looks, which is 100 ms apart at most.
+    /// `ends` whenever it looks, which is 100 ms apart at most, and as often whether the name is lost.
     pub(crate) fn wait_unless(
         &self,
         than: u64,
@@ -366,9 +394,16 @@ impl Cell {
             if let Some(version) = newer(seen) {
                 return Ok(Some(version));
             }
+            let has_ended = shared.map.has_ended_if_due()?;
             if ends()? {
+                // A writer that was told that the name is lost has gone; so was this one.
+                shared.map.has_ended()?;
                 // The last writer may have published just before it went.
                 return Ok(newer(shared.current().load(Ordering::Acquire)));
+            }
+            if has_ended {
+                // Nobody who could publish can come.
+                shared.map.check_name()?;
             }
             let left = limit.saturating_sub(start.elapsed());
             if left.is_zero() {
@@ -379,7 +414,8 @@ impl Cell {
             if !shared.can_write {
                 std::thread::sleep(backoff.next(left));
             } else if protocol::prepare_sleep(&shared.words, seen) {
-                sys::sleep_on(shared.current(), seen, left.min(SLEEP_LIMIT));
+                let limit = shared.map.next_look().unwrap_or(SLEEP_LIMIT).min(SLEEP_LIMIT);
+                sys::sleep_on(shared.current(), seen, left.min(limit));
             }
         }
     }
@@ -411,11 +447,12 @@ impl Cell {
     ///
     /// # Errors
     ///
-    /// `ClockWentBack`; `NoSpace`.
+    /// `ClockWentBack`; `NoSpace`; `NameLost`.
     pub fn remove_expired(&self) -> Result<bool> {
         if !self.shared.can_write {
             return Ok(false);
         }
+        self.shared.map.check_name_if_due()?;
         // Looked at first: asking for a value that is not there keeps no writer waiting.
         match protocol::copy(&self.shared.words, |current| self.shared.header(current.slot())) {
             Ok((_, Some(header))) if !header.is_empty() && self.shared.is_expired(&header)? => {}

@@ -86,13 +86,14 @@ impl Cell {
     /// # Errors
     ///
     /// `Overtaken` where writers were faster 64 times in a row; `Corrupt`; `Io` where the system can't tell
-    /// which of the cell's locks are held.
+    /// which of the cell's locks are held; `NameLost`.
     pub fn info(&self) -> Result<CellInfo> {
         self.look().map_err(|error| error.about(self.subject()))
     }
 
     fn look(&self) -> Result<CellInfo> {
         let shared = &*self.shared;
+        shared.map.check_name_if_due()?;
         let found = protocol::copy(&shared.words, |current| {
             let header = shared.header(current.slot());
             let name = header.as_ref().map(|header| shared.copy_type_name(current.slot(), header));

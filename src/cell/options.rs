@@ -165,18 +165,28 @@ impl CellOptions {
     pub fn open_existing<'a>(&self, place: impl Into<Place<'a>>) -> Result<Cell> {
         let place = place.into();
         let Some(limit) = self.wait else { return self.open_in(self.map.open_existing(place)?) };
-        let open = || {
-            let map = match self.map.open_existing(place) {
-                Err(error) if error.kind() == ErrorKind::NotFound || is_empty_file(place) => return Ok(None),
-                // It may have been empty, which is refused, and have bytes by now.
-                Err(error) if error.kind() == ErrorKind::InvalidArgument => self.map.open_existing(place)?,
-                other => other?,
-            };
-            // Its producer may be making it.
-            let is_made = contents(&map)? != Contents::Nothing;
-            if is_made { self.open_in(map).map(Some) } else { Ok(None) }
+        self.map.wait_for(place, "its producer to create it", limit, || self.open_if_made(place))
+    }
+
+    /// The cell at `place`; `None` where there is none yet.
+    pub(crate) fn open_if_made(&self, place: Place<'_>) -> Result<Option<Cell>> {
+        let map = match self.map.open_existing(place) {
+            Err(error) if error.kind() == ErrorKind::NotFound || is_empty_file(place) => return Ok(None),
+            // It may have been empty, which is refused, and have bytes by now.
+            Err(error) if error.kind() == ErrorKind::InvalidArgument => self.map.open_existing(place)?,
+            other => other?,
         };
-        self.map.wait_for(place, "its producer to create it", limit, open)
+        // Its producer may be making it.
+        let is_made = contents(&map)? != Contents::Nothing;
+        if is_made { self.open_in(map).map(Some) } else { Ok(None) }
+    }
+
+    /// The name that a cell at `place` has with these options.
+    pub(crate) fn name_of<'a>(&'a self, place: Place<'a>) -> Option<&'a str> {
+        match place {
+            Place::Name(name) => Some(name),
+            Place::File(_) => self.map.map_name.as_deref(),
+        }
     }
 
     /// The map options of a new cell at `place`, and its map's size. Pages are taken when they are needed,

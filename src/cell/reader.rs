@@ -105,6 +105,7 @@ impl Shared {
 
 /// Copies the newest value without a pin.
 pub(super) fn copy(shared: &Shared) -> Result<Option<Value>> {
+    shared.map.check_name_if_due()?;
     let copied = copy_unpinned(shared, usize::MAX, usize::MAX, |current, header| {
         shared.value(current, header, false)
     })?;
@@ -182,7 +183,8 @@ impl Reader {
     /// # Errors
     ///
     /// `TooManyReaders` where all 62 entries are taken; `AccessDenied` on a handle that can't write (it can
-    /// still [`copy`](Self::copy)); `Corrupt`; `ClockWentBack`.
+    /// still [`copy`](Self::copy)); `Corrupt`; `ClockWentBack`; `NameLost` for a version that this reader has
+    /// not seen, where the map's file was taken from its name. What was loaded before stays readable.
     #[inline]
     pub fn load(&mut self) -> Result<Option<&Snapshot>> {
         let word = self.words.current().load(Ordering::Acquire);
@@ -233,7 +235,7 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// `Overtaken`, `Corrupt`, `ClockWentBack`.
+    /// `Overtaken`, `Corrupt`, `ClockWentBack`, `NameLost`.
     pub fn copy(&mut self) -> Result<Option<Value>> {
         self.copy_with(usize::MAX, Shared::value)?.transpose()
     }
@@ -255,7 +257,7 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// `Overtaken`, `Corrupt`, `ClockWentBack`.
+    /// `Overtaken`, `Corrupt`, `ClockWentBack`, `NameLost`.
     pub fn copy_into(&mut self, to: &mut [u8]) -> Result<Option<usize>> {
         let words = self.words;
         self.copy_with(to.len(), |_, current, header, is_pinned| {
@@ -275,6 +277,7 @@ impl Reader {
     ) -> Result<Option<R>> {
         self.last = None;
         let (words, shared) = (self.words, &*self.shared);
+        shared.map.check_name_if_due()?;
         // The usual case: a short value that nobody replaces meanwhile.
         if let Ok(current) = protocol::newest(&words)
             && let Some(Some(copied)) = protocol::copy_once(&words, current, |current| {
@@ -346,6 +349,7 @@ impl Reader {
     #[inline]
     fn load_new(&mut self) -> Result<()> {
         let words = self.words;
+        self.shared.map.check_name_if_due()?;
         if let Some(last) = &mut self.last
             && last.generation == sys::fork_generation()
             && Arc::strong_count(&last.pin) == 1

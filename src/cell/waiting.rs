@@ -1,10 +1,10 @@
 //! Waiting without a thread of one's own: the one thread of a process that sleeps for all its tasks.
 //!
-//! A task leaves its waker here, with the version that it has seen. The thread sleeps on the words of all
-//! such cells at once, and wakes the tasks whose version is no longer the newest; they look for themselves
-//! what there is. It starts when the first task waits, and ends a second after the last one has gone. Relies
-//! on `protocol` for the mark that has publishers wake sleepers, and on `sys` for the sleep; `mapper` relies
-//! on it.
+//! A task leaves its waker here, with the version that it has seen and the time at which it wants to look in
+//! any case. The thread sleeps on the words of all such cells at once, and wakes the tasks whose version is
+//! no longer the newest or whose time has come; they look for themselves what there is. It starts when the
+//! first task waits, and ends a second after the last one has gone. Relies on `protocol` for the mark that
+//! has publishers wake sleepers, and on `sys` for the sleep; `mapper` relies on it.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -67,12 +67,37 @@ impl Words {
 /// A task in the line.
 #[derive(Debug)]
 struct Waiting {
-    words: Arc<Words>,
-    /// What `current` was when the task looked.
-    seen: u64,
+    /// The words of the cell, and what `current` was when the task looked; `None` where it waits for a time
+    /// alone.
+    cell: Option<(Arc<Words>, u64)>,
     /// Whether it wants to know that the last writer has gone, or that one is back.
     for_writers: bool,
+    /// When to wake it in any case.
+    until: Option<Instant>,
     waker: Waker,
+}
+
+impl Waiting {
+    fn seen(&self) -> Option<u64> {
+        self.cell.as_ref().map(|(_, seen)| *seen)
+    }
+
+    /// Whether the thread has nothing to learn from `new`, which takes its place.
+    fn waits_as(&self, new: &Self) -> bool {
+        let in_time = match (self.until, new.until) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(until), Some(new)) => until <= new,
+        };
+        self.seen() == new.seen() && self.for_writers == new.for_writers && in_time
+    }
+
+    /// Whether there is something for it to look at. `writers` says whether it is time to look for writers.
+    fn is_due(&self, now: Instant, writers: bool) -> bool {
+        self.cell.as_ref().is_some_and(|(words, seen)| words.current() != *seen)
+            || (self.for_writers && writers)
+            || self.until.is_some_and(|until| until <= now)
+    }
 }
 
 /// The tasks that wait in this process, and the thread that sleeps for them.
@@ -151,11 +176,8 @@ impl Line {
             state.next_id += 1;
             state.next_id
         });
-        let is_known = state
-            .waiting
-            .get(&id)
-            .is_some_and(|there| there.seen == new.seen && there.for_writers == new.for_writers);
-        if !new.words.can_mark {
+        let is_known = state.waiting.get(&id).is_some_and(|there| there.waits_as(&new));
+        if new.cell.as_ref().is_some_and(|(words, _)| !words.can_mark) {
             state.backoff = Backoff::UNMARKED;
         }
         let old = state.waiting.insert(id, new);
@@ -184,19 +206,17 @@ impl Line {
         // The task whose word was woken though it did not change: its last writer may have gone.
         let mut woken = None;
         loop {
-            let tick = since_tick.elapsed() >= SLEEP_LIMIT;
+            let now = Instant::now();
+            let tick = now - since_tick >= SLEEP_LIMIT;
             if tick {
-                since_tick = Instant::now();
+                since_tick = now;
             }
             let mut state = self.state();
             state.asleep = false;
             let due: Vec<u64> = state
                 .waiting
                 .iter()
-                .filter(|(id, waiting)| {
-                    waiting.words.current() != waiting.seen
-                        || (waiting.for_writers && (tick || woken == Some(**id)))
-                })
+                .filter(|(id, waiting)| waiting.is_due(now, tick || woken == Some(**id)))
                 .map(|(id, _)| *id)
                 .collect();
             woken = None;
@@ -225,10 +245,12 @@ impl Line {
             let all: Vec<_> = state
                 .waiting
                 .iter()
-                .map(|(id, waiting)| (*id, waiting.words.clone(), waiting.seen))
+                .filter_map(|(id, waiting)| waiting.cell.clone().map(|(words, seen)| (*id, words, seen)))
                 .collect();
             // To the next tick: a bell that rang in between must not put it off.
-            let left = SLEEP_LIMIT.saturating_sub(since_tick.elapsed());
+            let tick = since_tick + SLEEP_LIMIT;
+            let until = state.waiting.values().filter_map(|waiting| waiting.until).min();
+            let left = until.map_or(tick, |until| until.min(tick)).saturating_duration_since(Instant::now());
             let limit =
                 if all.iter().all(|(_, words, _)| words.can_mark) { left } else { state.backoff.next(left) };
             state.asleep = true;
@@ -291,11 +313,18 @@ impl Waiter {
         if let Some(version) = newer(seen) {
             return Poll::Ready(Ok(Some(version)));
         }
+        let has_ended = self.shared.map.has_ended_if_due()?;
         if let Some(until) = until_written
             && self.shared.has_writer().map_err(|error| error.about(self.shared.map.subject()))? == until
         {
+            // A writer that was told that the name is lost has gone; so was this task.
+            self.shared.map.has_ended()?;
             // The last writer may have published just before it went.
             return Poll::Ready(Ok(newer(self.shared.current().load(Ordering::Acquire))));
+        }
+        if has_ended {
+            // Nobody who could publish can come.
+            self.shared.map.check_name()?;
         }
         // The thread looks before it sleeps: a version that comes now is not missed.
         self.join(seen, until_written.is_some(), context.waker().clone())?;
@@ -307,10 +336,20 @@ impl Waiter {
             Some(words) => words.clone(),
             None => self.words.insert(Arc::new(Words::of(&self.shared)?)).clone(),
         };
+        let until = self.shared.map.next_look().map(|left| Instant::now() + left);
+        self.take_place(Waiting { cell: Some((words, seen)), for_writers, until, waker })
+    }
+
+    /// Has the task woken after `pause`, whatever happens to the cell.
+    pub(crate) fn wake_after(&mut self, context: &Context<'_>, pause: Duration) -> Result<()> {
+        let until = Some(Instant::now() + pause);
+        self.take_place(Waiting { cell: None, for_writers: false, until, waker: context.waker().clone() })
+    }
+
+    fn take_place(&mut self, waiting: Waiting) -> Result<()> {
         let line = LINE.get();
         let id = self.place.filter(|(there, _)| ptr::eq(*there, line)).map(|(_, id)| id);
-        let id = line.join(id, Waiting { words, seen, for_writers, waker })?;
-        self.place = Some((line, id));
+        self.place = Some((line, line.join(id, waiting)?));
         Ok(())
     }
 

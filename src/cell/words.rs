@@ -356,10 +356,18 @@ impl Words {
         }
     }
 
-    /// Writes the header of a slot whose value is in place, and its type's name.
+    /// Writes the header of a slot whose value is in place, and its type's name. Returns the time that it
+    /// wrote.
     #[expect(clippy::inline_always, reason = "one caller, and the compiler takes it for too long")]
     #[inline(always)]
-    pub(super) fn write_header(&self, slot: usize, version: u64, length: usize, meta: &Meta<'_>, flags: u64) {
+    pub(super) fn write_header(
+        &self,
+        slot: usize,
+        version: u64,
+        length: usize,
+        meta: &Meta<'_>,
+        flags: u64,
+    ) -> u64 {
         let name = meta.type_name.unwrap_or_default();
         if !name.is_empty() {
             self.copy_in(slot, length, name.as_bytes());
@@ -367,13 +375,15 @@ impl Words {
         let store = |field, value| self.field(slot, field).store(value, Ordering::Relaxed);
         store(Field::Length, length as u64);
         store(Field::Codec, u64::from(meta.codec) | (name.len() as u64) << 32);
-        store(Field::Written, sys::coarse_time());
+        let now = sys::coarse_time();
+        store(Field::Written, now);
         store(Field::Expires, meta.expires);
         store(Field::Flags, flags);
         if self.layout.has_checksums() {
             let checksum = self.header(slot).map_or(0, |header| self.checksum(slot, version, &header));
             store(Field::Checksum, checksum);
         }
+        now
     }
 
     /// The checksum over a slot's value and type name, and over what its header says about them.

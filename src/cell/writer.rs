@@ -83,8 +83,9 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// `ValueTooLarge` and `NoSpace`: the old version stays. `Io` where the system could not write the file:
-    /// the version may be current, and may not survive a power loss.
+    /// `ValueTooLarge`, `NoSpace`, and `NameLost` where the map's file was taken from its name: the old
+    /// version stays. `Io` where the system could not write the file: the version may be current, and may not
+    /// survive a power loss.
     pub fn publish(&mut self, bytes: &[u8]) -> Result<u64> {
         self.publish_as(&Meta::default(), bytes)
     }
@@ -155,7 +156,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// `NoSpace`.
+    /// `NoSpace`, `NameLost`.
     pub fn clear(&mut self) -> Result<u64> {
         self.store(&Meta::default(), 0, true, |_| Ok(()))
     }
@@ -164,7 +165,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// `Corrupt`, `ClockWentBack`, `NoSpace`: the value stays.
+    /// `Corrupt`, `ClockWentBack`, `NoSpace`, `NameLost`: the value stays.
     pub fn take(&mut self) -> Result<Option<Value>> {
         let Some(value) = self.value()? else { return Ok(None) };
         self.clear()?;
@@ -175,7 +176,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// `Corrupt`, `ClockWentBack`.
+    /// `Corrupt`, `ClockWentBack`, `NameLost`.
     pub fn value(&mut self) -> Result<Option<Value>> {
         self.check_generation()?;
         reader::copy(&self.shared)
@@ -251,7 +252,8 @@ impl Writer {
         }
         drop(buffer);
         let words = shared.words;
-        words.write_header(slot, version, length, meta, shared.flags(empty));
+        let now = words.write_header(slot, version, length, meta, shared.flags(empty));
+        shared.map.check_name_if_due_at(now)?;
         words.mark_replaced(replaced, empty);
         if shared.map.is_on_file() {
             shared.flush_slot(slot, version, total).map_err(about)?;

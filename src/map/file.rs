@@ -13,6 +13,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::handle::MemoryMappedFile;
+use super::looked::Looked;
 use super::options::MapOptions;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
@@ -153,7 +154,7 @@ impl<'a> Job<'a> {
         if length.is_some_and(|length| capacity > length) {
             capacity = self.grow(&file)?;
         }
-        let place = self.name.as_ref().map(|name| self.options.named(name));
+        let place = self.name.as_ref().map(|name| self.options.named(name)).transpose()?;
         let subject = self.name.as_ref().map_or_else(|| self.subject.clone(), MapName::subject);
         let section =
             Section::from_file(file, self.options.request(capacity), place).map_err(|e| e.about(&subject))?;
@@ -166,6 +167,7 @@ impl<'a> Job<'a> {
             on_file: true,
             shares_file: None,
             created: false,
+            looked: Looked::now(self.name.is_some()),
         })
     }
 
@@ -278,7 +280,7 @@ impl<'a> Job<'a> {
     fn check_name(&self) -> Result<()> {
         let Some(name) = &self.name else { return Ok(()) };
         let request = Request { rights: Rights::READ, inheritable: false, ..self.options.request(0) };
-        match Section::named(self.options.named(name), Disposition::OpenExisting, request) {
+        match Section::named(self.options.named(name)?, Disposition::OpenExisting, request) {
             Ok(_) => Err(Error::already_exists(name.subject())),
             Err(_) => Ok(()),
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::accessor::ViewAccessor;
+use super::looked::Looked;
 use super::stream::ViewStream;
 use super::view::View;
 use crate::backoff::Backoff;
@@ -16,7 +17,8 @@ use crate::terms::{Access, Rights, Subject};
 /// A region of bytes of fixed capacity, shared between processes: named, on a file, or anonymous.
 ///
 /// A name lives exactly as long as a process has a `MemoryMappedFile` for it, however that process ends. A
-/// file stays. Views keep the bytes, not the name.
+/// file stays. Views keep the bytes, not the name. Where somebody takes the name's own file away meanwhile,
+/// the handle says so: see [`check_name`](Self::check_name).
 ///
 /// ```
 /// use handover::map::MemoryMappedFile;
@@ -53,6 +55,7 @@ pub struct MemoryMappedFile {
     /// forked child releases nothing: the lock is its parent's too.
     pub(super) shares_file: Option<u32>,
     pub(super) created: bool,
+    pub(super) looked: Looked,
 }
 
 impl Drop for MemoryMappedFile {
@@ -84,6 +87,84 @@ impl MemoryMappedFile {
         &self.subject
     }
 
+    /// Fails if the name has been lost: its file was deleted, moved or replaced, so that whoever opens the
+    /// name does not find this map. Always succeeds for a map without a name, and on Windows, where nobody
+    /// can take a name that is held.
+    ///
+    /// One look, about 2 µs. A program that only holds a name, and waits for something else meanwhile, asks
+    /// now and then. Others need not: creating a view, and whatever a cell or a mapper does beyond reading
+    /// again what it has read, looks where the last look is 50 ms old, and whoever waits is told within
+    /// 100 ms. Once lost, a name stays lost, even if the file is put back; views keep their bytes.
+    ///
+    /// ```
+    /// use handover::ErrorKind;
+    /// use handover::map::{MapOptions, MemoryMappedFile};
+    /// # let dir = std::env::temp_dir().join(format!("handover-doc-check-name-{}", std::process::id()));
+    /// # std::fs::create_dir(&dir)?;
+    ///
+    /// # if cfg!(unix) {
+    /// let map = MapOptions::new().directory(&dir).create_new("state", 4096)?;
+    /// let view = map.create_view_accessor(0, 0)?;
+    /// map.check_name()?;
+    ///
+    /// // Somebody tidies up.
+    /// std::fs::remove_dir_all(&dir)?;
+    /// assert_eq!(map.check_name().unwrap_err().kind(), ErrorKind::NameLost);
+    /// view.write(0, 42u64)?;
+    /// # } else {
+    /// # std::fs::remove_dir_all(&dir)?;
+    /// # }
+    ///
+    /// MemoryMappedFile::anonymous(4096)?.check_name()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `NameLost`. A process that may only read another user's map keeps no name, and is told so when the
+    /// last holder has gone, too; `Io` where the system can't say whether it has.
+    #[cold]
+    pub fn check_name(&self) -> Result<()> {
+        let looked = self.section.check_name(&self.subject);
+        self.looked.note(looked.is_err());
+        looked
+    }
+
+    /// Whether this is another user's map, which this user may only read, and the last holder has gone. Fails
+    /// if the name has been lost.
+    #[cold]
+    pub(crate) fn has_ended(&self) -> Result<bool> {
+        match self.check_name() {
+            Ok(()) => Ok(false),
+            // A guest is told of holders, whichever lock it asks for.
+            Err(_) if self.is_guest() && !self.section.is_locked_elsewhere(LockId::VALUE)? => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// [`has_ended`](Self::has_ended), if the last look is 50 ms old or told so.
+    pub(crate) fn has_ended_if_due(&self) -> Result<bool> {
+        if self.looked.is_due() { self.has_ended() } else { Ok(false) }
+    }
+
+    /// [`check_name`](Self::check_name), if the last look is 50 ms old.
+    #[inline]
+    pub(crate) fn check_name_if_due(&self) -> Result<()> {
+        if self.looked.is_due() { self.check_name() } else { Ok(()) }
+    }
+
+    /// The same for a caller that has the time, in nanoseconds since 1970.
+    #[inline]
+    pub(crate) fn check_name_if_due_at(&self, now: u64) -> Result<()> {
+        if self.looked.is_due_at(now) { self.check_name() } else { Ok(()) }
+    }
+
+    /// How long a waiter may sleep before it asks [`check_name_if_due`](Self::check_name_if_due) again;
+    /// `None` without a name.
+    pub(crate) fn next_look(&self) -> Option<Duration> {
+        self.looked.left()
+    }
+
     /// A stream over `size` bytes from `offset`, read-write; size 0 means all that follow.
     ///
     /// ```
@@ -112,7 +193,7 @@ impl MemoryMappedFile {
     ///
     /// `OutOfRange` for an offset beyond the capacity; `NoSpace` where the address space is too small;
     /// `AccessDenied` where the view reaches beyond the capacity (as in .NET) or asks for more than the map
-    /// or this handle allows.
+    /// or this handle allows; `NameLost` where the map's file was taken from its name.
     pub fn create_view_stream_with(&self, offset: u64, size: u64, access: Access) -> Result<ViewStream> {
         Ok(ViewStream::new(self.view(offset, size, access)?))
     }
@@ -200,6 +281,7 @@ impl MemoryMappedFile {
             )
             .with_advice("create or open it with more access, or ask for a view with less"));
         }
+        self.check_name_if_due()?;
         let mapping = self
             .section
             .map(offset, addressable, ready.min(len) as usize, access, &self.subject)
@@ -217,9 +299,17 @@ impl MemoryMappedFile {
         &self.section
     }
 
+    /// Whether this is another user's map, which this user may only read: see `Section::is_guest`.
+    pub(crate) fn is_guest(&self) -> bool {
+        self.section.is_guest()
+    }
+
     /// Takes one of the map's locks, waiting up to `limit`.
     pub(crate) fn lock(&self, id: LockId, mode: LockMode, limit: Duration) -> Result<MapLock<'_>> {
-        let attempt = || Ok(self.section.try_lock(id, mode)?.then(|| MapLock { map: self, id }));
+        let attempt = || {
+            self.check_name_if_due()?;
+            Ok(self.section.try_lock(id, mode)?.then(|| MapLock { map: self, id }))
+        };
         Backoff::LOCK
             .poll(limit, || "a lock: the process that holds it seems to be stopped".to_owned(), attempt)
             .map_err(|e| e.about(&self.subject))

@@ -21,6 +21,7 @@ pub mod dotnet;
 mod file;
 mod handle;
 mod listing;
+mod looked;
 mod open;
 mod options;
 mod stream;
@@ -35,7 +36,7 @@ pub use self::listing::{collect_garbage, list};
 pub use self::options::MapOptions;
 pub use self::stream::ViewStream;
 pub use crate::name::NAME_MAX;
-pub use crate::terms::{Access, MapInfo, Rights, Scope, Subject};
+pub use crate::terms::{Access, Account, MapInfo, Rights, Scope, Subject};
 
 /// What threads may do with the public types: changing it breaks programs.
 const _: () = {
@@ -47,6 +48,7 @@ const _: () = {
     sends_and_shares::<MapInfo>();
     sends_and_shares::<Subject>();
     sends_and_shares::<Access>();
+    sends_and_shares::<Account>();
     sends_and_shares::<Rights>();
     sends_and_shares::<Scope>();
     sends_and_shares::<dotnet::Decimal>();

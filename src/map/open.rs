@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::file::{self, Length};
 use super::handle::MemoryMappedFile;
+use super::looked::Looked;
 use super::options::MapOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::MapName;
@@ -278,6 +279,7 @@ impl MapOptions {
             on_file: false,
             shares_file: None,
             created: true,
+            looked: Looked::now(false),
         })
     }
 
@@ -313,8 +315,10 @@ impl MapOptions {
         rights: Rights,
     ) -> Result<MemoryMappedFile> {
         let request = Request { rights, ..self.request(capacity) };
-        let Opened { section, capacity, protection, created } =
-            Section::named(self.named(name), disposition, request).map_err(|e| e.about(&name.subject()))?;
+        let Opened { section, capacity, protection, created } = self
+            .named(name)
+            .and_then(|place| Section::named(place, disposition, request))
+            .map_err(|e| e.about(&name.subject()))?;
         let on_file = section.is_on_file();
         Ok(MemoryMappedFile {
             section,
@@ -325,6 +329,7 @@ impl MapOptions {
             on_file,
             shares_file: on_file.then(sys::fork_generation),
             created,
+            looked: Looked::now(true),
         })
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::name::MapName;
-use crate::sys::{Named, Request};
-use crate::terms::{Access, Place, Rights, Scope, Subject};
+use crate::sys::{self, Named, Request, Within};
+use crate::terms::{Access, Account, Place, Rights, Scope, Subject};
 
 /// Everything about a map beyond its name and capacity.
 ///
@@ -28,7 +28,8 @@ pub struct MapOptions {
     pub(crate) scope: Option<Scope>,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) file_mode: Option<u32>,
-    pub(crate) owner: Option<u32>,
+    pub(crate) owner: Option<Account>,
+    pub(crate) group: Option<Account>,
     pub(crate) map_name: Option<String>,
     /// The first bytes of a new named map: they are in place before its name appears.
     pub(crate) head: Vec<u8>,
@@ -100,8 +101,8 @@ impl MapOptions {
         self
     }
 
-    /// Permission bits of a new named map in [`Scope::Global`]: one of `0o600` (default), `0o640`, `0o644`,
-    /// `0o660`, `0o666`. In [`Scope::User`] only `0o600` is allowed.
+    /// Permission bits of a new named map in [`Scope::Global`]: one of `0o600` (default), `0o640` (default
+    /// with a [`group`](Self::group)), `0o644`, `0o660`, `0o666`. In [`Scope::User`] only `0o600` is allowed.
     ///
     /// Permission bits of a new file: any that allow no more than reading and writing (`0o666`), whatever the
     /// process's mask is; `0o600` by default. An existing file keeps its own.
@@ -113,15 +114,41 @@ impl MapOptions {
         self
     }
 
-    /// Opens a map in [`Scope::Global`] that belongs to the user with this id. Without it, only maps of this
-    /// process's own user are accepted.
+    /// The group of a new map in [`Scope::Global`], by number or name: any group of this process's. Without
+    /// it a map has the group that the system gives new files.
+    ///
+    /// Unless [`file_mode`](Self::file_mode) says otherwise, the group may read (`0o640`). `0o660` lets it
+    /// write too. Its members then are holders like any other: they can replace and take the value, and
+    /// shrink the map under others.
+    ///
+    /// ```no_run
+    /// use handover::map::{MapOptions, Scope};
+    ///
+    /// let shared = MapOptions::new().scope(Scope::Global).group("staff");
+    /// let held = shared.create_new("notice", 4096)?;
+    /// // A member of the group, in another process:
+    /// let found = MapOptions::new().owned_by("alice").open_existing("Global\\notice")?;
+    /// # Ok::<(), handover::Error>(())
+    /// ```
+    ///
+    /// On Windows a group is an error.
+    pub fn group(mut self, group: impl Into<Account>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    /// The user whose names in [`Scope::Global`] are meant, by number or name. Without it they are those of
+    /// this process's own user.
+    ///
+    /// Each user has global names of their own: a name belongs to whoever created it, and nobody else can
+    /// take it.
     ///
     /// The owner of a map can change its bytes at any time and can shrink it, which ends a process that then
     /// touches the missing part (SIGBUS): name only a user whom this process trusts that far.
     ///
     /// On Windows an owner is an error.
-    pub fn owned_by(mut self, uid: u32) -> Self {
-        self.owner = Some(uid);
+    pub fn owned_by(mut self, user: impl Into<Account>) -> Self {
+        self.owner = Some(user.into());
         self
     }
 
@@ -162,14 +189,28 @@ impl MapOptions {
         }
     }
 
-    pub(super) fn named<'a>(&'a self, name: &'a MapName) -> Named<'a> {
-        Named {
-            name,
-            directory: self.directory.as_deref(),
-            mode: self.file_mode,
-            owner: self.owner,
-            head: &self.head,
+    pub(super) fn named<'a>(&'a self, name: &'a MapName) -> Result<Named<'a>> {
+        let group = self.group.as_ref().map(|group| group.number(sys::group_number)).transpose()?;
+        if group.is_some() && name.scope() == Scope::User {
+            return Err(Error::invalid("group", "nobody else can look into scope user; use scope global"));
         }
+        if group == Some(u32::MAX) {
+            // To the system it means that the group stays as it is.
+            return Err(Error::invalid("group", "no group has this number"));
+        }
+        let within = self.within(name.scope())?;
+        // Who names a group shares with it; that it may write must be said.
+        let mode = self.file_mode.or(group.map(|_| 0o640));
+        Ok(Named { name, within, mode, group, head: &self.head })
+    }
+
+    /// Where names of `scope` are looked for.
+    pub(super) fn within(&self, scope: Scope) -> Result<Within<'_>> {
+        let owner = self.owner.as_ref().map(|owner| owner.number(sys::user_number)).transpose()?;
+        if owner.is_some() && scope == Scope::User {
+            return Err(Error::invalid("owner", "scope user has names of this user alone; use scope global"));
+        }
+        Ok(Within { scope, directory: self.directory.as_deref(), owner })
     }
 
     pub(super) fn parse(&self, name: &str) -> Result<MapName> {

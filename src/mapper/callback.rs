@@ -3,14 +3,14 @@
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use super::watch::Watch;
-use crate::cell::Cell;
+use super::position::{Change, Event};
+use super::watch::{Events, Stop, Watch};
 use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::sys;
+use crate::terms::Subject;
 
 /// Keeps a callback going; see [`MemoryMapper::on_change`](crate::MemoryMapper::on_change).
 ///
@@ -22,8 +22,8 @@ use crate::sys;
 /// [`end`](Self::end) gives it.
 #[must_use = "the callback ends as soon as its guard is dropped"]
 pub struct WatchGuard {
-    stop: Arc<AtomicBool>,
-    cell: Cell,
+    stop: Arc<Stop>,
+    subject: Subject,
     thread: Option<JoinHandle<()>>,
     /// A forked child does not have the thread.
     generation: u32,
@@ -66,11 +66,11 @@ impl WatchGuard {
             mem::forget(thread);
             return Ok(());
         }
-        self.stop.store(true, Ordering::Release);
+        self.stop.set();
         if thread.thread().id() == thread::current().id() {
             return Ok(());
         }
-        self.cell.nudge();
+        self.stop.nudge();
         thread.join()
     }
 }
@@ -85,26 +85,71 @@ impl Drop for WatchGuard {
 impl fmt::Debug for WatchGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WatchGuard")
-            .field("subject", self.cell.subject())
+            .field("subject", &self.subject)
             .field("finished", &self.is_finished())
             .finish_non_exhaustive()
     }
 }
 
-/// Passes what a watch gives to a callback, in a thread of its own.
-pub(super) fn run<T: 'static, C: Codec<T> + 'static, I: Iterator>(
-    watch: Watch<T, C>,
-    items: impl FnOnce(Watch<T, C>) -> I + Send + 'static,
+impl<T: 'static, C: Codec<T> + 'static> Watch<T, C> {
+    /// Passes the versions to `callback`, in a thread of its own, until the guard is dropped: what
+    /// [`MemoryMapper::on_change`](crate::MemoryMapper::on_change) does, for a watch with options.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// use handover::MemoryMapper;
+    ///
+    /// # let name = &format!("Watch::on_change in the docs {}", std::process::id());
+    /// let mapper = MemoryMapper::<u32>::create_or_open(name)?;
+    /// mapper.set(&10)?;
+    /// let (sender, seen) = mpsc::channel();
+    /// let guard = mapper.watch().after(1).follow_name().on_change(move |change| {
+    ///     sender.send(change.map(|change| change.value)).expect("somebody listens");
+    /// })?;
+    /// mapper.set(&11)?;
+    /// assert_eq!(seen.recv()??, Some(11));
+    /// # drop(guard);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Io` where no thread can be started.
+    pub fn on_change(
+        mut self,
+        callback: impl FnMut(Result<Change<T>>) + Send + 'static,
+    ) -> Result<WatchGuard> {
+        let stop = self.stop();
+        run(self, stop, callback)
+    }
+}
+
+impl<T: 'static, C: Codec<T> + 'static> Events<T, C> {
+    /// Passes the events to `callback`, in a thread of its own, until the guard is dropped: what
+    /// [`MemoryMapper::on_event`](crate::MemoryMapper::on_event) does, for a watch with options.
+    ///
+    /// # Errors
+    ///
+    /// `Io` where no thread can be started.
+    pub fn on_event(mut self, callback: impl FnMut(Result<Event<T>>) + Send + 'static) -> Result<WatchGuard> {
+        let stop = self.stop();
+        run(self, stop, callback)
+    }
+}
+
+/// Passes what comes to a callback, in a thread of its own, until `stop`.
+fn run<I: Iterator + Send + 'static>(
+    items: I,
+    stop: Arc<Stop>,
     mut callback: impl FnMut(I::Item) + Send + 'static,
 ) -> Result<WatchGuard> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let cell = watch.cell().clone();
-    let watch = watch.until(stop.clone());
+    let subject = stop.subject();
     let is_stopped = stop.clone();
     let call = move || {
-        for item in items(watch) {
+        for item in items {
             callback(item);
-            if is_stopped.load(Ordering::Acquire) {
+            if is_stopped.is_set() {
                 return;
             }
         }
@@ -112,6 +157,6 @@ pub(super) fn run<T: 'static, C: Codec<T> + 'static, I: Iterator>(
     let thread = thread::Builder::new()
         .name("handover-watch".to_owned())
         .spawn(call)
-        .map_err(|source| Error::io("start a thread that watches", source).about(cell.subject()))?;
-    Ok(WatchGuard { stop, cell, thread: Some(thread), generation: sys::fork_generation() })
+        .map_err(|source| Error::io("start a thread that watches", source).about(&subject))?;
+    Ok(WatchGuard { stop, subject, thread: Some(thread), generation: sys::fork_generation() })
 }

@@ -5,11 +5,13 @@ use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::stream::{FusedStream, Stream};
 
 use super::position::{Change, Event, Position};
 use super::versions::Stored;
+use crate::backoff::Backoff;
 use crate::cell::Waiter;
 use crate::codec::Codec;
 use crate::error::Result;
@@ -43,6 +45,8 @@ const TURN: u32 = 64;
 pub struct Changes<T, C> {
     position: Position<T, C>,
     waiter: Waiter,
+    /// The pauses between looks for a name that was lost.
+    backoff: Backoff,
     /// Versions that were taken without a pause.
     in_a_row: u32,
 }
@@ -56,7 +60,7 @@ impl<T, C> fmt::Debug for Changes<T, C> {
 impl<T, C: Codec<T>> Changes<T, C> {
     pub(super) fn new(stored: Stored) -> Self {
         let waiter = stored.cell().waiter();
-        Self { position: Position::new(stored), waiter, in_a_row: 0 }
+        Self { position: Position::new(stored), waiter, backoff: Backoff::NAME, in_a_row: 0 }
     }
 
     /// Leaves out versions up to `version`. Default: the first item is the value that is there.
@@ -68,6 +72,28 @@ impl<T, C: Codec<T>> Changes<T, C> {
     /// Ends with the last writer that it meets; see [`Watch::while_written`](crate::Watch::while_written).
     pub fn while_written(mut self) -> Self {
         self.position.end_with_writers();
+        self
+    }
+
+    /// Goes on with whoever has the name next, once it is lost; see
+    /// [`Watch::follow_name`](crate::Watch::follow_name). The process's waiting thread wakes the task to look
+    /// for the name at most 10 ms apart; opening it takes some 10 µs of the task's thread.
+    ///
+    /// ```
+    /// use handover::MemoryMapper;
+    ///
+    /// # let name = &format!("changes follow in the docs {}", std::process::id());
+    /// let mapper = MemoryMapper::<u32>::create_or_open(name)?;
+    /// mapper.set(&10)?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let mut changes = mapper.changes().follow_name();
+    /// assert_eq!(changes.changed().await.expect("it goes on")?.value, Some(10));
+    /// # Ok::<(), handover::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn follow_name(mut self) -> Self {
+        self.position.follow_name();
         self
     }
 
@@ -99,7 +125,8 @@ impl<T, C: Codec<T>> Changes<T, C> {
     }
 
     /// The next version, once there is one; `None` at the end, which only comes with
-    /// [`while_written`](Self::while_written) or after an error that no later version can mend.
+    /// [`while_written`](Self::while_written) or after an error that no later version can mend, such as
+    /// `NameLost`.
     ///
     /// Cancel-safe: a future that is dropped before it is done has taken nothing.
     ///
@@ -107,7 +134,7 @@ impl<T, C: Codec<T>> Changes<T, C> {
     ///
     /// As for [`MemoryMapper::get`](crate::MemoryMapper::get). After `Decode`, `CodecMismatch` and
     /// `TypeMismatch` it can go on: the next version may be readable. `Io` where the thread that waits can't
-    /// be started.
+    /// be started. `NameLost`, within 100 ms, unless it [follows](Self::follow_name).
     pub async fn changed(&mut self) -> Option<Result<Change<T>>> {
         poll_fn(|context| self.poll_changed(context)).await
     }
@@ -131,7 +158,11 @@ impl<T, C: Codec<T>> Changes<T, C> {
             return Poll::Pending;
         }
         loop {
-            let newest = self.waiter.poll_newer(context, self.position.seen, self.position.until_written());
+            let newest = if self.position.is_lost() {
+                self.poll_name(context)
+            } else {
+                self.waiter.poll_newer(context, self.position.seen, self.position.until_written())
+            };
             let Poll::Ready(newest) = newest else {
                 self.in_a_row = 0;
                 return Poll::Pending;
@@ -141,6 +172,17 @@ impl<T, C: Codec<T>> Changes<T, C> {
                 return Poll::Ready(item);
             }
         }
+    }
+
+    /// `None` once a map has the name again.
+    fn poll_name(&mut self, context: &Context<'_>) -> Poll<Result<Option<u64>>> {
+        if self.position.find_name()? {
+            self.waiter = self.position.cell().waiter();
+            self.backoff = Backoff::NAME;
+            return Poll::Ready(Ok(None));
+        }
+        self.waiter.wake_after(context, self.backoff.next(Duration::MAX))?;
+        Poll::Pending
     }
 }
 

@@ -51,8 +51,8 @@ impl<'a, T, C: Codec<T>> Lease<'a, T, C> {
     ///
     /// # Errors
     ///
-    /// `ValueTooLarge`, `Encode`, `NoSpace`: the old value stays. `Forked` in a child of the process that
-    /// took the lease.
+    /// `ValueTooLarge`, `Encode`, `NoSpace`, `NameLost`: the old value stays. `Forked` in a child of the
+    /// process that took the lease.
     pub fn set(&mut self, value: &T) -> Result<u64> {
         self.writer.move_here();
         let bytes = self.versions.encode::<C>(value)?;
@@ -63,7 +63,7 @@ impl<'a, T, C: Codec<T>> Lease<'a, T, C> {
     ///
     /// # Errors
     ///
-    /// `NoSpace`; `Forked` in a child of the process that took the lease.
+    /// `NoSpace`; `NameLost`; `Forked` in a child of the process that took the lease.
     pub fn clear(&mut self) -> Result<u64> {
         self.writer.move_here();
         let version = self.writer.clear()?;

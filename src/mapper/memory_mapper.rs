@@ -45,6 +45,10 @@ use crate::terms::Subject;
 /// The name lives as long as a process has a mapper (or a map) for it. Readers never wait, and never see a
 /// mix of two values, whatever happens to a writer. One mapper serves all threads. `Debug` never shows the
 /// value.
+///
+/// Where somebody takes the name's file away meanwhile (a cleaner, a log-out, an `rm`), everything that
+/// writes, waits, or reads more than it has seen fails with `NameLost`, within 100 ms and from then on. Open
+/// the name again then, or [watch it on](crate::Watch::follow_name).
 #[must_use = "a name is gone as soon as its last mapper is dropped: keep it in a variable (`_held`, not `_`)"]
 pub struct MemoryMapper<T, C = Json> {
     versions: Versions<T>,
@@ -99,7 +103,8 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     /// `ValueTooLarge`, `Encode`, `NoSpace`: the old value stays. `AccessDenied` on a read-only map.
     /// `TimedOut` where somebody else wrote for 10 s ([`MapperOptions::lock_limit`] says otherwise).
     /// `WouldDeadlock` where this thread itself does: under a [`lease`](Self::lease), in an
-    /// [`update`](Self::update).
+    /// [`update`](Self::update). `NameLost` where the map's file was taken from its name: whoever opens the
+    /// name now would not find the value, so the old one stays.
     ///
     /// [`MapperOptions::lock_limit`]: crate::MapperOptions::lock_limit
     pub fn set(&self, value: &T) -> Result<u64> {
@@ -178,7 +183,7 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     ///
     /// `CodecMismatch`, `TypeMismatch` and `Decode` where it is no such value; `ClockWentBack` where its
     /// expiry can't be told; `Overtaken` on a read-only map whose writers were too fast again and again;
-    /// `Corrupt`.
+    /// `Corrupt`; `NameLost` where the map's file was taken from its name.
     pub fn get(&self) -> Result<Option<T>> {
         Ok(self.get_with_version()?.map(|(_, value)| value))
     }
@@ -211,7 +216,7 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     ///
     /// # Errors
     ///
-    /// As for [`get`](Self::get).
+    /// As for [`get`](Self::get); `NameLost` only for a version that was not decoded before.
     pub fn get_shared(&self) -> Result<Option<Arc<T>>> {
         self.versions.get_shared::<C>()
     }
@@ -232,7 +237,7 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     ///
     /// # Errors
     ///
-    /// `Decode` where the bytes are not UTF-8; `ClockWentBack`, `Overtaken` and `Corrupt` as for
+    /// `Decode` where the bytes are not UTF-8; `ClockWentBack`, `Overtaken`, `Corrupt` and `NameLost` as for
     /// [`get`](Self::get).
     pub fn get_text(&self) -> Result<Option<Zeroizing<String>>> {
         let Some(value) = self.versions.stored().read()? else { return Ok(None) };
@@ -340,7 +345,7 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     ///
     /// # Errors
     ///
-    /// `ClockWentBack`, `NoSpace`.
+    /// `ClockWentBack`, `NoSpace`, `NameLost`.
     pub fn remove_expired(&self) -> Result<bool> {
         let removed = self.cell().remove_expired()?;
         if removed {
@@ -375,7 +380,7 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     /// # Errors
     ///
     /// `TimedOut`; `AccessDenied` on a read-only map; `WouldDeadlock` where this thread has a lease already,
-    /// or is in an [`update`](Self::update).
+    /// or is in an [`update`](Self::update); `NameLost`.
     pub fn lease(&self, limit: Duration) -> Result<Lease<'_, T, C>> {
         Ok(Lease::new(&self.versions, self.versions.lease(limit)?))
     }
@@ -425,6 +430,26 @@ impl<T, C> MemoryMapper<T, C> {
     /// The map below.
     pub fn map(&self) -> &MemoryMappedFile {
         self.cell().map()
+    }
+
+    /// Fails if the map's name has been lost: its file was deleted, moved or replaced, so that whoever opens
+    /// the name finds another map, or none. One look, about 2 µs, for a program that only holds the name;
+    /// setting, getting and waiting look by themselves. See [`MemoryMappedFile::check_name`].
+    ///
+    /// ```
+    /// use handover::MemoryMapper;
+    ///
+    /// # let name = &format!("check_name of mappers {}", std::process::id());
+    /// let mapper = MemoryMapper::<u32>::create_or_open(name)?;
+    /// mapper.check_name()?;
+    /// # Ok::<(), handover::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `NameLost`.
+    pub fn check_name(&self) -> Result<()> {
+        self.map().check_name()
     }
 
     /// The cell below.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::memory_mapper::MemoryMapper;
 use super::type_name::TypeName;
-use super::versions::{Stored, Versions, Writing};
+use super::versions::{Named, Stored, Versions, Writing};
 use super::wait::LOCK_LIMIT;
 use crate::cell::{Cell, CellOptions, Durability};
 use crate::codec::Codec;
@@ -165,7 +165,8 @@ impl MapperOptions {
     ///
     /// As there.
     pub fn create_new<'a, T, C: Codec<T>>(&self, place: impl Into<Place<'a>>) -> Result<MemoryMapper<T, C>> {
-        Ok(self.mapper(self.cell.create_new(place)?))
+        let place = place.into();
+        Ok(self.mapper(self.cell.create_new(place)?, place))
     }
 
     /// See [`MemoryMapper::create_or_open`].
@@ -177,7 +178,8 @@ impl MapperOptions {
         &self,
         place: impl Into<Place<'a>>,
     ) -> Result<MemoryMapper<T, C>> {
-        Ok(self.mapper(self.cell.create_or_open(place)?))
+        let place = place.into();
+        Ok(self.mapper(self.cell.create_or_open(place)?, place))
     }
 
     /// See [`MemoryMapper::open_existing`].
@@ -189,12 +191,15 @@ impl MapperOptions {
         &self,
         place: impl Into<Place<'a>>,
     ) -> Result<MemoryMapper<T, C>> {
-        Ok(self.mapper(self.cell.open_existing(place)?))
+        let place = place.into();
+        Ok(self.mapper(self.cell.open_existing(place)?, place))
     }
 
-    fn mapper<T, C>(&self, cell: Cell) -> MemoryMapper<T, C> {
+    fn mapper<T, C>(&self, cell: Cell, place: Place<'_>) -> MemoryMapper<T, C> {
         let writing = Writing { ttl: self.ttl, lock_limit: self.lock_limit.unwrap_or(LOCK_LIMIT) };
-        MemoryMapper::new(Versions::new(Stored::new(cell, self.type_name, self.full_errors), writing))
+        let named = self.cell.name_of(place).map(|name| Named::new(name, &self.cell));
+        let stored = Stored::new(cell, self.type_name, self.full_errors, named);
+        MemoryMapper::new(Versions::new(stored, writing))
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::backoff::Backoff;
 use crate::cell;
 use crate::error::{Error, ErrorKind, Result};
 use crate::map::{MemoryMappedFile, ViewAccessor};
@@ -108,12 +109,7 @@ impl Plain {
         self.check()?;
         let mut bytes = {
             let _lock = self.map.lock(LockId::VALUE, LockMode::Shared, self.lock_limit)?;
-            let end = self.end()?;
-            let mut bytes = memory::room_for(end, self.map.subject())?;
-            if end > 0 {
-                self.view.read_bytes(0, &mut bytes)?;
-            }
-            bytes
+            if self.map.is_guest() { self.copy_twice()? } else { self.copy()? }
         };
         let Some(start) = bytes.iter().position(|byte| *byte != 0) else { return Ok(None) };
         if start == 0 && bytes[0] == UNDER_WAY {
@@ -125,6 +121,33 @@ impl Plain {
         bytes.copy_within(start.., 0);
         bytes.truncate(end - start);
         Ok(Some(bytes))
+    }
+
+    /// All bytes up to the last one that is not zero.
+    fn copy(&self) -> Result<Zeroizing<Vec<u8>>> {
+        let end = self.end()?;
+        let mut bytes = memory::room_for(end, self.map.subject())?;
+        if end > 0 {
+            self.view.read_bytes(0, &mut bytes)?;
+        }
+        Ok(bytes)
+    }
+
+    /// The same for a reader whose lock keeps no writer off: it copies until two copies in a row are the
+    /// same.
+    ///
+    /// A copy that a writer ran into differs from the next one: in the first byte, if that writer is still at
+    /// work, else in the bytes that it had not written yet. A mark that stays was left by a writer that died.
+    fn copy_twice(&self) -> Result<Zeroizing<Vec<u8>>> {
+        let mut last = self.copy()?;
+        let waiting_for = || "a moment in which nobody writes".to_owned();
+        let attempt = || {
+            let next = self.copy()?;
+            let is_same = *next == *last;
+            let last = std::mem::replace(&mut last, next);
+            Ok(is_same.then_some(last))
+        };
+        Backoff::LOCK.poll(self.lock_limit, waiting_for, attempt).map_err(|e| e.about(self.map.subject()))
     }
 
     /// One more than the position of the last byte that is not zero.

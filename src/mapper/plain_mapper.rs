@@ -203,7 +203,7 @@ impl<T, C: Codec<T>> PlainMapper<T, C> {
     /// # Errors
     ///
     /// `ValueTooLarge`, `Encode`: the old value stays. `AccessDenied` on a read-only map. `TimedOut` where
-    /// another process read or wrote for 10 s.
+    /// another process read or wrote for 10 s. `NameLost` where the map's file was taken from its name.
     pub fn set(&self, value: &T) -> Result<()> {
         self.plain.write(&C::encode(value).map_err(|error| error.about(self.subject()))?)
     }
@@ -213,7 +213,7 @@ impl<T, C: Codec<T>> PlainMapper<T, C> {
     /// # Errors
     ///
     /// `Decode` where it is no such value; `Incomplete` where a writer died while it wrote; `TimedOut` where
-    /// another process wrote for 10 s.
+    /// another process wrote for 10 s; `NameLost` where the map's file was taken from its name.
     pub fn get(&self) -> Result<Option<T>> {
         let Some(bytes) = self.plain.read()? else { return Ok(None) };
         let decoded = if self.full_errors { C::decode_quoting(&bytes) } else { C::decode(&bytes) };
@@ -254,6 +254,24 @@ impl<T, C: Codec<T>> PlainMapper<T, C> {
     /// What people call the map, for messages.
     pub fn subject(&self) -> &Subject {
         self.map().subject()
+    }
+
+    /// Fails if the map's name has been lost. See [`MemoryMappedFile::check_name`].
+    ///
+    /// ```
+    /// use handover::PlainMapper;
+    ///
+    /// # let name = &format!("check_name of plain mappers {}", std::process::id());
+    /// let mapper = PlainMapper::<u32>::create_or_open(name)?;
+    /// mapper.check_name()?;
+    /// # Ok::<(), handover::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `NameLost`.
+    pub fn check_name(&self) -> Result<()> {
+        self.map().check_name()
     }
 
     /// The map below.

@@ -82,6 +82,14 @@ pub enum Event<T> {
     WriterGone,
     /// After [`WriterGone`](Self::WriterGone): a handle that writes is there again.
     WriterBack,
+    /// The map's file was taken from its name: nobody finds this map any more. Only a watch that was asked to
+    /// [`follow_name`](crate::Watch::follow_name) tells this as an event and waits for the name; any other
+    /// ends with the error `NameLost`. Where this process may only read another user's map, and so keeps no
+    /// name, it is told when the last holder has gone, too.
+    NameLost,
+    /// After [`NameLost`](Self::NameLost): the name leads to a map again, which the watch has opened. What
+    /// follows, versions and writers, is that map's, as for a watch that begins.
+    NameBack,
 }
 
 impl<T> fmt::Debug for Event<T> {
@@ -90,6 +98,8 @@ impl<T> fmt::Debug for Event<T> {
             Self::Changed(change) => f.debug_tuple("Changed").field(change).finish(),
             Self::WriterGone => f.write_str("WriterGone"),
             Self::WriterBack => f.write_str("WriterBack"),
+            Self::NameLost => f.write_str("NameLost"),
+            Self::NameBack => f.write_str("NameBack"),
         }
     }
 }
@@ -113,6 +123,16 @@ enum Ends {
     WithTheLast,
 }
 
+/// Whether the name leads to the map, for a watcher that goes on with whoever has it next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Kept,
+    /// The map that it leads to next is awaited.
+    Lost,
+    /// It leads to another map, and nobody was told yet.
+    Found,
+}
+
 /// What a watcher has seen of a mapper's versions, and what it waits for.
 pub(super) struct Position<T, C> {
     stored: Stored,
@@ -127,6 +147,9 @@ pub(super) struct Position<T, C> {
     /// How many its own mapper had published by then.
     own_at_start: u64,
     writers: Writers,
+    /// Whether it goes on with whoever has the name next.
+    follows: bool,
+    name: Name,
     ended: bool,
     value: PhantomData<fn() -> (T, C)>,
 }
@@ -138,6 +161,7 @@ impl<T, C> fmt::Debug for Position<T, C> {
             .field("seen", &self.seen)
             .field("ends", &self.ends)
             .field("writers", &self.writers)
+            .field("name", &self.name)
             .field("ended", &self.ended)
             .finish_non_exhaustive()
     }
@@ -153,6 +177,8 @@ impl<T, C: Codec<T>> Position<T, C> {
             start: 0,
             own_at_start: 0,
             writers: Writers::Awaited,
+            follows: false,
+            name: Name::Kept,
             ended: false,
             value: PhantomData,
         }
@@ -168,6 +194,29 @@ impl<T, C: Codec<T>> Position<T, C> {
         if self.ends == Ends::Never {
             self.look_at_writers();
         }
+    }
+
+    pub(super) fn follow_name(&mut self) {
+        self.follows = self.stored.has_name();
+    }
+
+    /// Whether it waits for a map to have the name again: until [`find_name`](Self::find_name) finds one.
+    pub(super) fn is_lost(&self) -> bool {
+        self.name == Name::Lost
+    }
+
+    /// Goes on with the map that the name leads to now, if it leads to one. Lets go of the lost one.
+    pub(super) fn find_name(&mut self) -> Result<bool> {
+        let Some(stored) = self.stored.with_its_name()? else { return Ok(false) };
+        self.stored = stored;
+        (self.seen, self.name, self.writers) = (0, Name::Found, Writers::Awaited);
+        if self.ends != Ends::Never {
+            self.ends = Ends::AfterMeeting;
+        }
+        if self.events || self.ends != Ends::Never {
+            self.look_at_writers();
+        }
+        Ok(true)
     }
 
     fn look_at_writers(&mut self) {
@@ -207,9 +256,14 @@ impl<T, C: Codec<T>> Position<T, C> {
     }
 
     /// The item for what was waited for: a newer version, or `None` where
-    /// [`until_written`](Self::until_written) came true; the item is `None` at the end. Where there is
-    /// nothing to tell it breaks with nothing, and the wait goes on.
+    /// [`until_written`](Self::until_written) came true, or after [`find_name`](Self::find_name) found it;
+    /// the item is `None` at the end. Where there is nothing to tell it breaks with nothing, and the wait
+    /// goes on.
     pub(super) fn advance(&mut self, newest: Result<Option<u64>>) -> ControlFlow<Option<Result<Event<T>>>> {
+        if self.name == Name::Found {
+            self.name = Name::Kept;
+            return self.tell(Event::NameBack);
+        }
         let step = newest.and_then(|newest| match newest {
             Some(newest) => self.step_to(newest).map(ControlFlow::Break),
             None => Ok(self.turn()),
@@ -220,11 +274,20 @@ impl<T, C: Codec<T>> Position<T, C> {
                 self.ended |= event.is_none();
                 ControlFlow::Break(event.map(Ok))
             }
+            Err(error) if error.kind() == ErrorKind::NameLost && self.follows => {
+                self.name = Name::Lost;
+                self.tell(Event::NameLost)
+            }
             Err(error) => {
                 self.ended = error.kind() != ErrorKind::TimedOut && !may_be_mended(error.kind());
                 ControlFlow::Break(Some(Err(error)))
             }
         }
+    }
+
+    /// Tells `event`, if it tells of more than versions.
+    fn tell(&self, event: Event<T>) -> ControlFlow<Option<Result<Event<T>>>> {
+        if self.events { ControlFlow::Break(Some(Ok(event))) } else { ControlFlow::Continue(()) }
     }
 
     /// There is a newer version.
@@ -310,7 +373,9 @@ impl<T> Event<T> {
     pub(super) fn into_change(self) -> Change<T> {
         match self {
             Self::Changed(change) => change,
-            Self::WriterGone | Self::WriterBack => unreachable!("nobody asked for events"),
+            Self::WriterGone | Self::WriterBack | Self::NameLost | Self::NameBack => {
+                unreachable!("nobody asked for events")
+            }
         }
     }
 }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use zeroize::Zeroizing;
 
-use crate::cell::{Cell, Meta, Value, Writer};
+use crate::cell::{Cell, CellOptions, Meta, Value, Writer};
 use crate::codec::{Codec, Untyped, wipe};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{self, ForkMutex};
-use crate::terms::Subject;
+use crate::terms::{Place, Subject};
 
 /// A cell, and what its values are to be: what everything that reads them keeps.
 #[derive(Clone, Debug)]
@@ -20,6 +20,21 @@ pub(super) struct Stored {
     type_name: Option<&'static str>,
     /// Whether messages about values that can't be decoded may quote them.
     full_errors: bool,
+    /// For maps with a name.
+    named: Option<Arc<Named>>,
+}
+
+/// The name of a cell, and how to open it again.
+#[derive(Debug)]
+pub(super) struct Named {
+    name: String,
+    options: CellOptions,
+}
+
+impl Named {
+    pub(super) fn new(name: &str, options: &CellOptions) -> Self {
+        Self { name: name.to_owned(), options: options.clone() }
+    }
 }
 
 /// How a mapper writes.
@@ -87,8 +102,28 @@ impl<T> Decoded<T> {
 }
 
 impl Stored {
-    pub(super) fn new(cell: Cell, type_name: Option<&'static str>, full_errors: bool) -> Self {
-        Self { cell, type_name, full_errors }
+    pub(super) fn new(
+        cell: Cell,
+        type_name: Option<&'static str>,
+        full_errors: bool,
+        named: Option<Named>,
+    ) -> Self {
+        Self { cell, type_name, full_errors, named: named.map(Arc::new) }
+    }
+
+    /// The cell that has the name now, if there is one; `None` without a name.
+    pub(super) fn with_its_name(&self) -> Result<Option<Self>> {
+        let Some(named) = &self.named else { return Ok(None) };
+        match named.options.open_if_made(Place::Name(&named.name)) {
+            Ok(cell) => Ok(cell.map(|cell| Self { cell, ..self.clone() })),
+            // Somebody who is opening or closing it was stopped, or it is lost again already.
+            Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::NameLost) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    pub(super) fn has_name(&self) -> bool {
+        self.named.is_some()
     }
 
     #[inline]

@@ -3,15 +3,17 @@
 use std::fmt;
 use std::iter::FusedIterator;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::position::{Change, Event, Position};
 use super::versions::Stored;
+use crate::backoff::Backoff;
 use crate::cell::Cell;
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result};
+use crate::terms::Subject;
 
 /// The versions of a mapper as they come: a blocking iterator. See
 /// [`MemoryMapper::watch`](crate::MemoryMapper::watch).
@@ -36,8 +38,52 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Watch<T, C> {
     position: Position<T, C>,
     limit: Option<Duration>,
-    /// Ends it from outside once true.
-    stop: Option<Arc<AtomicBool>>,
+    /// Ends it from outside once set.
+    stop: Option<Arc<Stop>>,
+}
+
+/// Ends a watch from another thread.
+#[derive(Debug)]
+pub(super) struct Stop {
+    is_set: AtomicBool,
+    /// The one that is watched; its own thread may be asleep in it.
+    cell: Mutex<Cell>,
+}
+
+impl Stop {
+    fn of(cell: &Cell) -> Arc<Self> {
+        Arc::new(Self { is_set: AtomicBool::new(false), cell: Mutex::new(cell.clone()) })
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set(&self) {
+        self.is_set.store(true, Ordering::Release);
+    }
+
+    pub(super) fn subject(&self) -> Subject {
+        self.cell().subject().clone()
+    }
+
+    /// Has the watch look whether it is stopped.
+    pub(super) fn nudge(&self) {
+        self.cell().nudge();
+    }
+
+    fn cell(&self) -> Cell {
+        self.cell.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another cell is watched now.
+    fn move_to(&self, cell: &Cell) {
+        let mut there = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *there, cell.clone());
+        // The last handle of a lost map closes it: not under the lock.
+        drop(there);
+        drop(old);
+    }
 }
 
 /// A watch that tells of writers too. See [`Watch::events`].
@@ -124,18 +170,59 @@ impl<T, C: Codec<T>> Watch<T, C> {
         Events(self)
     }
 
-    pub(super) fn cell(&self) -> &Cell {
-        self.position.cell()
-    }
-
-    /// The same, until `stop` is true.
-    pub(super) fn until(mut self, stop: Arc<AtomicBool>) -> Self {
-        self.stop = Some(stop);
+    /// Goes on with whoever has the name next, once it is lost: once the map's file was deleted, moved or
+    /// replaced. Without this the watch ends with the error `NameLost`. Maps without a name are never lost.
+    ///
+    /// It then looks for the name at most 10 ms apart, opens the map that has it with the options of this one
+    /// (it never creates one), lets go of the lost one, and gives the new one's newest version, whatever its
+    /// number; so a version may be lower than the one before. With [`events`](Self::events) it tells both as
+    /// well, by [`Event::NameLost`] and [`Event::NameBack`]. A [`timeout`](Self::timeout) holds for this wait
+    /// too. The mapper that it came from stays with the lost map.
+    ///
+    /// An error other than `NameLost`, such as one about what has the name now, ends it as always.
+    ///
+    /// ```
+    /// use handover::map::MapOptions;
+    /// use handover::mapper::Event;
+    /// use handover::{MapperOptions, MemoryMapper};
+    ///
+    /// # if cfg!(unix) {
+    /// # let dir = std::env::temp_dir().join(format!("handover-doc-follow-{}", std::process::id()));
+    /// # std::fs::create_dir(&dir)?;
+    /// let options = MapperOptions::new().map(MapOptions::new().directory(&dir));
+    /// let producer: MemoryMapper<u32> = options.create_new("state")?;
+    /// producer.set(&10)?;
+    /// let mut watch = options.open_existing::<u32, handover::codec::Json>("state")?.watch().follow_name();
+    /// assert_eq!(watch.next().expect("it goes on")?.value, Some(10));
+    ///
+    /// // Somebody tidies up, and the producer starts again.
+    /// # for entry in std::fs::read_dir(&dir)? {
+    /// #     std::fs::remove_dir_all(entry?.path())?;
+    /// # }
+    /// let restarted: MemoryMapper<u32> = options.create_new("state")?;
+    /// restarted.set(&20)?;
+    /// assert_eq!(watch.next().expect("it goes on")?.value, Some(20));
+    /// # drop((watch, producer, restarted));
+    /// # std::fs::remove_dir_all(dir)?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn follow_name(mut self) -> Self {
+        self.position.follow_name();
         self
     }
 
+    fn cell(&self) -> &Cell {
+        self.position.cell()
+    }
+
+    /// What ends it from outside.
+    pub(super) fn stop(&mut self) -> Arc<Stop> {
+        self.stop.insert(Stop::of(self.position.cell())).clone()
+    }
+
     fn is_stopped(&self) -> bool {
-        self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Acquire))
+        self.stop.as_ref().is_some_and(|stop| stop.is_set())
     }
 
     /// Waits for the next version, or for what `position` waits for beside it: then `None`.
@@ -170,7 +257,7 @@ impl<T, C: Codec<T>> Watch<T, C> {
         }
         let start = Instant::now();
         loop {
-            let newest = self.wait(start);
+            let newest = if self.position.is_lost() { self.wait_for_name(start) } else { self.wait(start) };
             if self.is_stopped() {
                 return None;
             }
@@ -178,6 +265,30 @@ impl<T, C: Codec<T>> Watch<T, C> {
                 return item;
             }
         }
+    }
+
+    /// Waits until a map has the name again, or the watch is stopped: then `None`, always.
+    fn wait_for_name(&mut self, start: Instant) -> Result<Option<u64>> {
+        let mut backoff = Backoff::NAME;
+        while !self.is_stopped() && !self.position.find_name()? {
+            let left = self.limit.map_or(Duration::MAX, |limit| limit.saturating_sub(start.elapsed()));
+            if left.is_zero() {
+                let error = Error::timed_out("a map to have the name again", self.limit.unwrap_or_default());
+                return Err(error.about(self.cell().subject()));
+            }
+            std::thread::sleep(backoff.next(left));
+        }
+        if let Some(stop) = &self.stop {
+            stop.move_to(self.position.cell());
+        }
+        Ok(None)
+    }
+}
+
+impl<T, C: Codec<T>> Events<T, C> {
+    /// What ends it from outside.
+    pub(super) fn stop(&mut self) -> Arc<Stop> {
+        self.0.stop()
     }
 }
 

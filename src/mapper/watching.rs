@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::callback::{self, WatchGuard};
+use super::callback::WatchGuard;
 #[cfg(feature = "async")]
 use super::changes::Changes;
 use super::memory_mapper::MemoryMapper;
@@ -32,6 +32,9 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     /// assert_eq!(seen.len(), 1);
     /// # Ok::<(), handover::Error>(())
     /// ```
+    ///
+    /// Its items are errors as [`get`](Self::get) has them. After one that no later version can mend, such as
+    /// `NameLost`, it ends; with [`Watch::follow_name`] it goes on with whoever has the name next.
     pub fn watch(&self) -> Watch<T, C> {
         Watch::new(self.versions().stored().clone())
     }
@@ -92,7 +95,7 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     ///
     /// # Errors
     ///
-    /// `TimedOut`, and those of [`get`](Self::get).
+    /// `TimedOut`, and those of [`get`](Self::get); `NameLost` within 100 ms.
     pub fn wait(&self, limit: Duration) -> Result<T> {
         self.versions().wait::<C>(limit)
     }
@@ -117,7 +120,7 @@ impl<T, C: Codec<T>> MemoryMapper<T, C> {
     ///
     /// # Errors
     ///
-    /// `TimedOut` after `limit`.
+    /// `TimedOut` after `limit`; `NameLost` within 100 ms.
     pub fn wait_for_writer(&self, limit: Duration) -> Result<()> {
         self.cell().wait_for_writer(limit)
     }
@@ -146,13 +149,14 @@ impl<T: 'static, C: Codec<T> + 'static> MemoryMapper<T, C> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// What is passed is what [`watch`](Self::watch) gives, errors too. See [`WatchGuard`] for how it ends.
+    /// What is passed is what [`watch`](Self::watch) gives, errors too. See [`WatchGuard`] for how it ends,
+    /// and [`Watch::on_change`] for a watch that begins elsewhere or follows its name.
     ///
     /// # Errors
     ///
     /// `Io` where no thread can be started.
     pub fn on_change(&self, callback: impl FnMut(Result<Change<T>>) + Send + 'static) -> Result<WatchGuard> {
-        callback::run(self.watch(), |watch| watch, callback)
+        self.watch().on_change(callback)
     }
 
     /// [`on_change`](Self::on_change) that tells of the writers too: what [`Watch::events`] gives.
@@ -161,6 +165,6 @@ impl<T: 'static, C: Codec<T> + 'static> MemoryMapper<T, C> {
     ///
     /// `Io` where no thread can be started.
     pub fn on_event(&self, callback: impl FnMut(Result<Event<T>>) + Send + 'static) -> Result<WatchGuard> {
-        callback::run(self.watch(), Watch::events, callback)
+        self.watch().events().on_event(callback)
     }
 }

@@ -5,18 +5,27 @@
 use std::path::Path;
 
 use crate::name::MapName;
-use crate::terms::{Access, Rights};
+use crate::terms::{Access, Rights, Scope};
+
+/// Where names are looked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Within<'a> {
+    pub(crate) scope: Scope,
+    /// In place of the system's base directory.
+    pub(crate) directory: Option<&'a Path>,
+    /// The user whose names in the global scope are meant, if not this process's.
+    pub(crate) owner: Option<u32>,
+}
 
 /// A name and what its scope needs to know about it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Named<'a> {
     pub(crate) name: &'a MapName,
-    /// In place of the system's base directory.
-    pub(crate) directory: Option<&'a Path>,
+    pub(crate) within: Within<'a>,
     /// Permission bits of a new map.
     pub(crate) mode: Option<u32>,
-    /// The user whose maps are accepted in the global scope, if not this one's.
-    pub(crate) owner: Option<u32>,
+    /// The group of a new map, if not the one that the system gives it.
+    pub(crate) group: Option<u32>,
     /// The first bytes of a new map: they are in place before anybody else can open it.
     pub(crate) head: &'a [u8],
 }

@@ -33,7 +33,7 @@ use unix as system;
 #[cfg(windows)]
 use windows as system;
 
-pub(crate) use self::asked::{Disposition, LockId, LockMode, Named, Opened, Request};
+pub(crate) use self::asked::{Disposition, LockId, LockMode, Named, Opened, Request, Within};
 pub(crate) use self::per_process::{ForkMutex, Inherit, PerProcess};
 pub(crate) use self::time::nanoseconds;
 
@@ -44,8 +44,8 @@ macro_rules! items {
         pub(crate) use self::$system::sleep_on_any;
         pub(crate) use self::$system::{
             Mapping, Section, allocated, coarse_time, collect_garbage, empty_file, file_access,
-            fork_generation, grow_file, has_no_length, is_file_at, list, open_file, sleep_on, wake_all,
-            while_unmapped,
+            fork_generation, group_number, grow_file, has_no_length, is_file_at, list, open_file, sleep_on,
+            user_number, wake_all, while_unmapped,
         };
     };
 }

@@ -15,9 +15,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 pub(crate) use self::fork::fork_generation;
-use super::asked::{self, Disposition, LockId, LockMode, Named, Request};
+use super::asked::{self, Disposition, LockId, LockMode, Named, Request, Within};
 use crate::error::{Error, Result};
-use crate::terms::{Access, FileMode, MapInfo, Scope, Subject};
+use crate::terms::{Access, FileMode, MapInfo, Subject};
 
 type Opened = asked::Opened<Section>;
 
@@ -99,6 +99,18 @@ impl Section {
         match self.0 {}
     }
 
+    /// Fails if the name has been taken from this section: somebody deleted, moved or replaced what leads to
+    /// it, so that others who open the name don't find this section. Always succeeds without a name, and
+    /// where the system lets nobody do that. Once lost, a name stays lost.
+    ///
+    /// # Errors
+    ///
+    /// `NameLost`, also where this process may only read another user's map, and so keeps no name, and the
+    /// last holder has gone; `Io` where the system can't say whether it has.
+    pub(crate) fn check_name(&self, _subject: &Subject) -> Result<()> {
+        match self.0 {}
+    }
+
     /// Tries to take a lock of this section for this handle, without waiting. Handles exclude each other,
     /// even within one process; a handle that has the lock shared gets it shared once more. As many calls of
     /// [`unlock`](Self::unlock) release it. So does dropping the handle, and so does the kernel when this
@@ -107,12 +119,20 @@ impl Section {
         match self.0 {}
     }
 
+    /// Whether this user may only read a map of another user's. Such a handle takes no lock: a shared one is
+    /// granted and does nothing, an exclusive one is `Unsupported`. And it can't ask who has one: to it
+    /// whoever holds the map may.
+    pub(crate) fn is_guest(&self) -> bool {
+        match self.0 {}
+    }
+
     /// Releases a lock once. Does nothing where this handle does not have it.
     pub(crate) fn unlock(&self, _id: LockId) {
         match self.0 {}
     }
 
-    /// Whether a handle other than this one holds the lock in any way.
+    /// Whether a handle other than this one holds the lock in any way. Where this process may not ask for one
+    /// lock, since it may only read another user's map: whether anybody holds the map.
     pub(crate) fn is_locked_elsewhere(&self, _id: LockId) -> Result<bool> {
         match self.0 {}
     }
@@ -267,18 +287,39 @@ pub(crate) fn allocated(_metadata: &Metadata) -> u64 {
     0
 }
 
-/// The living maps of a scope that this user may look at; `directory` in place of the system's base
-/// directory.
+/// The living maps of a scope, of this user or of the owner given.
 ///
 /// # Errors
 ///
-/// `Unsupported` where the system can't tell.
-pub(crate) fn list(_scope: Scope, _directory: Option<&Path>) -> Result<Vec<MapInfo>> {
+/// `Unsupported` where the system can't tell; `AccessDenied` or `Io` where the scope's names can't be read.
+pub(crate) fn list(_within: Within<'_>) -> Result<Vec<MapInfo>> {
     unsupported()
 }
 
 /// Deletes what killed holders left in a scope, and returns the names.
-pub(crate) fn collect_garbage(_scope: Scope, _directory: Option<&Path>) -> Result<Vec<String>> {
+///
+/// # Errors
+///
+/// `AccessDenied` or `Io` where the scope's names can't be read.
+pub(crate) fn collect_garbage(_within: Within<'_>) -> Result<Vec<String>> {
+    unsupported()
+}
+
+/// The number of a user of this machine.
+///
+/// # Errors
+///
+/// `InvalidArgument` where there is no such user, `Unsupported` where users have no numbers.
+pub(crate) fn user_number(_name: &str) -> Result<u32> {
+    unsupported()
+}
+
+/// The number of a group of this machine.
+///
+/// # Errors
+///
+/// As for [`user_number`].
+pub(crate) fn group_number(_name: &str) -> Result<u32> {
     unsupported()
 }
 

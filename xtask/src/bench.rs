@@ -9,7 +9,7 @@ use crate::process;
 const MANIFEST: &str = "crates/handover-bench/Cargo.toml";
 const SERVER: Package = Package { name: "redis-server", file: "/usr/bin/redis-server", megabytes: 10 };
 
-/// `cargo xtask bench [--quick]`, and the other arguments of the benchmark.
+/// `cargo xtask bench [--quick | --beside]`, and the other arguments of the benchmark.
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     if let Err(why) = debian::install(&[SERVER]) {
         eprintln!("Redis is not measured: {why}");

@@ -165,7 +165,7 @@ impl Block {
                 ["cargo", "xtask", task] | ["cargo", "xtask", task, missing::INSTALL] => {
                     task_help(task)?.is_some()
                 }
-                ["cargo", "xtask", task, option @ ("--quick" | "--all")] => {
+                ["cargo", "xtask", task, option @ ("--quick" | "--all" | "--beside")] => {
                     task_help(task)?.is_some_and(|told| told.contains(option))
                 }
                 ["cargo", "run", "--", command, ..] | ["handover", command, ..] => {

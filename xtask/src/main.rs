@@ -110,7 +110,7 @@ const TASKS: &[Task] = &[
 /// `cargo xtask fuzz [TARGET] [--minutes N] [--seed S]`.
 const FUZZ: &str = "fuzz";
 
-/// `cargo xtask bench [--quick] [--install]`.
+/// `cargo xtask bench [--quick | --beside] [--install]`.
 const BENCH: &str = "bench";
 
 fn main() -> ExitCode {
@@ -221,7 +221,10 @@ fn help() -> String {
         }
     }
     line(FUZZ, "feed targets with new inputs: fuzz [TARGET…] [--minutes N] [--seed S] (5 minutes for all)");
-    line(BENCH, "measure handover beside bare loops and its peers: bench [--quick] (10 minutes, quick: 3)");
+    line(
+        BENCH,
+        "measure handover beside bare loops and its peers: bench [--quick | --beside] (10 minutes, quick: 3; --beside: only names beside many others)",
+    );
     line("help", "this text");
     text
 }

@@ -179,7 +179,7 @@ pub(crate) const INSTRUCTIONS_ONLY: &[Step] = &[INSTRUCTIONS];
 
 pub(crate) const MODEL_ONLY: &[Step] = &[MODEL];
 
-/// About ten minutes on two processors. Variables that are already set stay as they are.
+/// About a quarter of an hour on two processors. Variables that are already set stay as they are.
 pub(crate) const SOAK: &[Step] = &[
     step("kills", "writers and readers killed and stopped at random moments", || {
         soak("cell_random_kills", &[("HANDOVER_KILL_ROUNDS", "15000")])
@@ -193,7 +193,15 @@ pub(crate) const SOAK: &[Step] = &[
     step("wakes", "versions handed to and fro between sleepers", || {
         soak("cell_wakes", &[("HANDOVER_WAKE_ROUNDS", "200000")])
     }),
-    step("names", "a race for names, with kills", || soak("races", &[("HANDOVER_RACE_ROUNDS", "200000")])),
+    step("names", "a race for names, with kills and stops, beside an oracle", || {
+        soak("names_race", &[("HANDOVER_RACE_KILLS", "5000")])
+    }),
+    step("notes", "a race for names, with kills, judged by its notes", || {
+        soak("races", &[("HANDOVER_RACE_ROUNDS", "100000")])
+    }),
+    step("names-stopped", "names, with a process stopped or killed before any of its system calls", || {
+        soak("names_stopped_anywhere", &[("HANDOVER_STOPS", "all")])
+    }),
     step("sequences", "sequences of operations beside a model in private memory", || {
         soak("state_machine", &[("HANDOVER_SEQUENCES", "20000")])
     }),

@@ -9,9 +9,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use handover::map::Subject;
-use handover::{Error, ErrorKind};
+use handover::{Error, ErrorKind, Scope};
 
-use crate::args::Command;
+use crate::args::{Command, FromArgs, ScopeArgs};
 
 /// What a subcommand comes to: an exit code (a child's, for `put`), or why it failed.
 pub(crate) type Outcome = Result<ExitCode, Failure>;
@@ -37,10 +37,10 @@ impl Failure {
     /// What happened, and what helps with these options.
     pub(crate) fn message(&self, options: Options) -> String {
         match self {
-            Self::Map(error) => match advice(error, options) {
+            Self::Map(error) => in_own_words(&match advice(error, options) {
                 Some(advice) => format!("{}; {advice}", what(error)),
                 None => error.to_string(),
-            },
+            }),
             Self::Usage(text) | Self::NotYet(text) | Self::Other(text) => text.clone(),
         }
     }
@@ -55,6 +55,7 @@ impl Failure {
                 ErrorKind::InvalidArgument | ErrorKind::OutOfRange => 2,
                 ErrorKind::NotFound => 3,
                 ErrorKind::TimedOut => 4,
+                ErrorKind::NameLost => 6,
                 ErrorKind::WrongKind
                 | ErrorKind::NoValue
                 | ErrorKind::Incomplete
@@ -87,7 +88,21 @@ pub(crate) fn timed_out(waiting_for: &str, after: Duration) -> Error {
 pub(crate) struct Options {
     /// It has `--wait`, which was not given.
     can_wait: bool,
+    owner: Owner,
+    /// It has `--follow-name`, which was not given.
+    can_follow: bool,
     layout: Layout,
+}
+
+/// Whether a subcommand that looks for what others put has `--owner`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Owner {
+    /// It does not look for that.
+    #[default]
+    Own,
+    /// It was not given.
+    NotGiven,
+    Given,
 }
 
 /// Which layout a subcommand expects.
@@ -108,11 +123,21 @@ impl Options {
     /// The options of a subcommand, as the user gave them.
     pub(crate) fn of(command: &Command) -> Self {
         let layout = |plain| if plain { Layout::Plain } else { Layout::NotPlain };
+        let owner = |scope: &ScopeArgs| if scope.owner.is_some() { Owner::Given } else { Owner::NotGiven };
+        let reads = |from: &FromArgs, wait: Option<Duration>, layout| Self {
+            can_wait: wait.is_none(),
+            owner: owner(&from.scope),
+            can_follow: false,
+            layout,
+        };
         match command {
-            Command::Put(args) => Self { can_wait: false, layout: layout(args.plain) },
-            Command::Get(args) => Self { can_wait: args.wait.is_none(), layout: layout(args.plain) },
-            Command::Take(args) => Self { can_wait: args.wait.is_none(), layout: Layout::Cell },
-            Command::Watch(args) => Self { can_wait: args.wait.is_none(), layout: Layout::Cell },
+            Command::Put(args) => Self { layout: layout(args.plain), ..Self::default() },
+            Command::Get(args) => reads(&args.from, args.wait, layout(args.plain)),
+            Command::Take(args) => reads(&args.from, args.wait, Layout::Cell),
+            Command::Watch(args) => {
+                Self { can_follow: !args.follow_name, ..reads(&args.from, args.wait, Layout::Cell) }
+            }
+            Command::Stat(args) => Self { owner: owner(&args.scope), ..Self::default() },
             _ => Self::default(),
         }
     }
@@ -133,10 +158,29 @@ fn what(error: &Error) -> String {
 /// programs, and names its calls.
 fn advice(error: &Error, options: Options) -> Option<Cow<'_, str>> {
     let is_file = matches!(error.subject(), Some(Subject::Path(_)));
+    let is_global = matches!(error.subject(), Some(Subject::Map { scope: Scope::Global, .. }));
     let own = match (error.kind(), options.layout) {
         (ErrorKind::NotFound, _) if is_file => "check the path",
-        (ErrorKind::NotFound, _) if options.can_wait => {
-            return Some(format!("{} (--wait 10s waits for it)", error.advice()?).into());
+        (ErrorKind::NotFound, _) => {
+            let mut advice = error.advice()?.to_owned();
+            if options.can_wait {
+                advice.push_str(" (--wait 10s waits for it)");
+            }
+            if is_global && options.owner == Owner::NotGiven {
+                advice.push_str("; --owner USER finds a name of another user");
+            }
+            return Some(advice.into());
+        }
+        (ErrorKind::AccessDenied, _)
+            if is_global && options.owner == Owner::Given && error.advice().is_some() =>
+        {
+            "have its owner put it with a --group of yours, or with a wider --mode"
+        }
+        (ErrorKind::NameLost, _) if options.can_follow => {
+            "--follow-name goes on with whoever has the name next"
+        }
+        (ErrorKind::NameLost, _) if options.owner == Owner::Own => {
+            "start it again, and keep cleaners off that directory"
         }
         (ErrorKind::NoValue, _) if options.can_wait => "--wait 10s waits for one",
         (ErrorKind::WrongKind, Layout::Plain) => "leave out --plain for a cell",
@@ -149,6 +193,19 @@ fn advice(error: &Error, options: Options) -> Option<Cow<'_, str>> {
         _ => return error.advice().map(Cow::from),
     };
     Some(own.into())
+}
+
+/// Rewrites a mode as a program has it, `0o644`, to what the command's user types: `0644`.
+fn in_own_words(text: &str) -> String {
+    let mut words = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, digits)) = rest.split_once("0o") {
+        let is_mode = digits.starts_with(|c: char| c.is_digit(8)) && !before.ends_with(char::is_alphanumeric);
+        words.push_str(before);
+        words.push_str(if is_mode { "0" } else { "0o" });
+        rest = digits;
+    }
+    words + rest
 }
 
 #[cfg(test)]
@@ -180,6 +237,30 @@ mod tests {
     fn it_takes_the_place_of_the_library_s() {
         assert!(!message(ErrorKind::WrongKind, &["handover", "get", "x"]).contains("call something"));
         assert_eq!(message(ErrorKind::Corrupt, &["handover", "get", "x"]), "what happened; call something");
+    }
+
+    #[test]
+    fn it_has_the_words_of_the_command() {
+        for (text, words) in [
+            ("0o777; it must be one of 0o600, 0o640", "0777; it must be one of 0600, 0640"),
+            ("map 'x0o7' has 'foo' and 0ops", "map 'x0o7' has 'foo' and 0ops"),
+        ] {
+            assert_eq!(in_own_words(text), words);
+        }
+    }
+
+    #[test]
+    fn another_users_name_is_found_with_an_option_that_was_not_given() {
+        let missing = |arguments: &[&str]| {
+            let options = handover::map::MapOptions::new();
+            let failure = Failure::from(options.open_existing("Global\\nobody put this").unwrap_err());
+            failure.message(Options::of(&Cli::try_parse_from(arguments).unwrap().command))
+        };
+        for subcommand in ["get", "take", "watch", "stat"] {
+            assert!(missing(&["handover", subcommand, "Global\\x"]).contains("--owner USER"), "{subcommand}");
+            let given = ["handover", subcommand, "Global\\x", "--owner", "root"];
+            assert!(!missing(&given).contains("--owner USER"), "{subcommand}");
+        }
     }
 
     #[test]

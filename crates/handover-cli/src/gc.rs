@@ -12,8 +12,8 @@ use crate::source;
 
 pub(crate) fn run(args: &GcArgs) -> Outcome {
     let mut removed = Vec::new();
-    for scope in source::scopes(args.global) {
-        removed.extend(collect_garbage(*scope, None)?.into_iter().map(|name| (name, scope)));
+    for (scope, options) in source::scopes(args.global, args.owner.as_ref()) {
+        removed.extend(collect_garbage(&options)?.into_iter().map(|name| (name, scope)));
     }
     if args.json {
         let objects = removed.iter().map(|(name, scope)| json!({ "name": name, "scope": scope.to_string() }));

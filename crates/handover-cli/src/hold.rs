@@ -7,9 +7,14 @@ use std::process::{ExitCode, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use crate::failure::{Failure, Outcome, timed_out};
+use handover::ErrorKind;
+
+use crate::failure::{Failure, Options, Outcome, timed_out};
 use crate::output;
 use crate::store::{Gone, Held, Tidied};
+
+/// How soon a signal is noticed, and that the name was lost; the end of a command and a taker sooner.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A name that is held, and a value that may expire meanwhile.
 pub(crate) struct Hold {
@@ -38,23 +43,28 @@ impl Hold {
         Ok(tidied == Tidied::Removed)
     }
 
+    /// Fails if the name was lost: what is held then is of use to nobody.
+    fn check(&mut self) -> Result<(), Failure> {
+        self.held.check_name()?;
+        if self.tidy()? {
+            output::say("the value has expired and was wiped; the name is still held");
+        }
+        Ok(())
+    }
+
     /// Holds for a time, or until a signal.
     pub(crate) fn for_time(mut self, stop: &Receiver<()>, limit: Option<Duration>) -> Outcome {
         let end = limit.and_then(|limit| Instant::now().checked_add(limit));
         loop {
-            if self.tidy()? {
-                output::say("the value has expired and was wiped; the name is still held");
-            }
+            self.check()?;
             let now = Instant::now();
             if end.is_some_and(|end| now >= end) {
                 return Ok(ExitCode::SUCCESS);
             }
-            let stopped = match [end, self.expiry].into_iter().flatten().min() {
-                Some(next) => stop.recv_timeout(next.saturating_duration_since(now)).is_ok(),
-                // The handler keeps the other end as long as the process lives, so only a signal ends this.
-                None => stop.recv().is_ok(),
-            };
-            if stopped {
+            let next = [end, self.expiry].into_iter().flatten().min();
+            let pause = next.map_or(LOOK, |next| next.saturating_duration_since(now).min(LOOK));
+            // The handler keeps the other end as long as the process lives.
+            if stop.recv_timeout(pause).is_ok() {
                 return Ok(ExitCode::SUCCESS);
             }
         }
@@ -62,8 +72,6 @@ impl Hold {
 
     /// Holds until somebody takes the value; any other end is a failure.
     pub(crate) fn until_taken(mut self, stop: &Receiver<()>, limit: Option<Duration>) -> Outcome {
-        // A signal is noticed within this time; a taker at once.
-        const LOOK: Duration = Duration::from_millis(50);
         let end = limit.and_then(|limit| Instant::now().checked_add(limit));
         let in_vain = |held: &Held, after: Option<Duration>| {
             let waiting_for = format!("somebody to take the value in {}", held.subject());
@@ -82,6 +90,7 @@ impl Hold {
             if end.is_some_and(|end| Instant::now() >= end) {
                 return Err(in_vain(&self.held, limit));
             }
+            self.held.check_name()?;
             if stop.try_recv().is_ok() {
                 return Err(Failure::other("ended by a signal before anybody took the value"));
             }
@@ -89,7 +98,8 @@ impl Hold {
     }
 
     /// Holds while a command runs. On Ctrl-C the terminal tells the command too, and this waits for its end;
-    /// a second Ctrl-C kills it.
+    /// a second Ctrl-C kills it. If the name is lost, this says so at once and waits too: what the command
+    /// does may be worth finishing, and only its user knows.
     pub(crate) fn while_runs(
         mut self,
         stop: &Receiver<()>,
@@ -97,19 +107,28 @@ impl Hold {
         arguments: &[OsString],
     ) -> Outcome {
         const FIRST: Duration = Duration::from_millis(1);
-        const LONGEST: Duration = Duration::from_millis(50);
         let mut child = std::process::Command::new(program)
             .args(arguments)
             .spawn()
             .map_err(|e| Failure::other(format!("could not start '{}': {e}", program.to_string_lossy())))?;
         let failed = |e| Failure::other(format!("could not wait for the command: {e}"));
         let mut asked = false;
+        let mut lost = None;
         let mut pause = FIRST;
         loop {
             if let Some(status) = child.try_wait().map_err(failed)? {
-                return Ok(code_of(status));
+                let code = code_of(status);
+                return Ok(lost.unwrap_or(code));
             }
-            self.tidy()?;
+            match if lost.is_none() { self.check() } else { Ok(()) } {
+                Err(Failure::Map(error)) if error.kind() == ErrorKind::NameLost => {
+                    let failure = Failure::Map(error);
+                    output::error(&failure.message(Options::default()));
+                    output::say("waiting for the command to end");
+                    lost = Some(ExitCode::from(failure.code()));
+                }
+                other => other?,
+            }
             match stop.recv_timeout(pause) {
                 Ok(()) if asked => {
                     let _ = child.kill();
@@ -118,7 +137,7 @@ impl Hold {
                     asked = true;
                     output::say("waiting for the command to end; once more kills it");
                 }
-                Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(LONGEST),
+                Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(LOOK),
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(pause),
             }
         }

@@ -16,9 +16,9 @@ use crate::source::{self, Source};
 
 pub(crate) fn run(args: &LsArgs) -> Outcome {
     let mut rows = Vec::new();
-    for scope in source::scopes(args.global) {
-        for map in list(*scope, None)? {
-            let look = look::peek(&Source::listed(&map), Some(&map));
+    for (_, options) in source::scopes(args.global, args.owner.as_ref()) {
+        for map in list(&options)? {
+            let look = look::peek(&Source::listed(&map, args.owner.as_ref()), Some(&map));
             rows.push(Row::listed(map, look));
         }
     }

@@ -45,7 +45,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use self::args::{Cli, Command};
-use self::failure::Options;
+use self::failure::{Failure, Options, Outcome};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -60,7 +60,16 @@ fn main() -> ExitCode {
         }
     };
     let options = Options::of(&cli.command);
-    let outcome = match cli.command {
+    let outcome = run(cli.command);
+    outcome.unwrap_or_else(|failure| {
+        output::error(&failure.message(options));
+        ExitCode::from(failure.code())
+    })
+}
+
+fn run(command: Command) -> Outcome {
+    command.check_scope().map_err(Failure::Usage)?;
+    match command {
         Command::Put(args) => put::run(args),
         Command::Get(args) => get::run(&args),
         Command::Take(args) => take::run(&args),
@@ -73,9 +82,5 @@ fn main() -> ExitCode {
         Command::Man { command } => man::run(command.as_deref()),
         Command::DemoProducer { name } => demo::producer(&name),
         Command::DemoConsumer { name } => demo::consumer(&name),
-    };
-    outcome.unwrap_or_else(|failure| {
-        output::error(&failure.message(options));
-        ExitCode::from(failure.code())
-    })
+    }
 }

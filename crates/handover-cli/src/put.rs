@@ -70,7 +70,7 @@ pub(crate) fn run(mut args: PutArgs) -> Outcome {
     })
     .map_err(|e| Failure::other(format!("could not prepare for Ctrl-C: {e}")))?;
     value.expires = expires();
-    let source = Source::name(&name, &args.scope).mode(args.mode);
+    let source = Source::name(&name, &args.scope).shared(args.group.take(), args.mode);
     let held = storing.store(&source, &value).map_err(not_found)?;
     drop(value);
     announce(&held, size, kind, &args);

@@ -5,15 +5,19 @@
 
 use std::path::Path;
 
-use handover::map::{Access, MapInfo, MapOptions, MemoryMappedFile};
+use handover::map::{Access, Account, MapInfo, MapOptions, MemoryMappedFile};
 use handover::{Error, ErrorKind, Place, Result, Scope};
 
 use crate::args::{FromArgs, ScopeArgs};
 use crate::output;
 
-/// The scopes to look through: both, or the global one alone.
-pub(crate) fn scopes(global: bool) -> &'static [Scope] {
-    if global { &[Scope::Global] } else { &[Scope::User, Scope::Global] }
+/// Where to look for names: in both scopes, or in the global one alone, there in the owner's given.
+pub(crate) fn scopes(global: bool, owner: Option<&Account>) -> impl Iterator<Item = (Scope, MapOptions)> {
+    let scopes: &[Scope] = if global { &[Scope::Global] } else { &[Scope::User, Scope::Global] };
+    scopes.iter().map(move |scope| {
+        let options = MapOptions::new().scope(*scope);
+        (*scope, if let Some(owner) = owner { options.owned_by(owner.clone()) } else { options })
+    })
 }
 
 /// Where a value is, or is to be stored.
@@ -24,9 +28,9 @@ pub(crate) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// A map from the list. Somebody else's is not opened.
-    pub(crate) fn listed(map: &'a MapInfo) -> Self {
-        Self::name(&map.name, &ScopeArgs { global: map.scope == Scope::Global, owner: None })
+    /// A map from the list of this user's names, or of the owner's given.
+    pub(crate) fn listed(map: &'a MapInfo, owner: Option<&Account>) -> Self {
+        Self::name(&map.name, &ScopeArgs { global: map.scope == Scope::Global, owner: owner.cloned() })
     }
 
     /// A name, in the scope that the options say.
@@ -35,8 +39,8 @@ impl<'a> Source<'a> {
         if scope.global {
             map = map.scope(Scope::Global);
         }
-        if let Some(owner) = scope.owner {
-            map = map.owned_by(owner);
+        if let Some(owner) = &scope.owner {
+            map = map.owned_by(owner.clone());
         }
         Self { place: Place::Name(name), map }
     }
@@ -46,8 +50,11 @@ impl<'a> Source<'a> {
         Self { place: Place::File(path), map: MapOptions::new() }
     }
 
-    /// With these rights for a new map.
-    pub(crate) fn mode(mut self, mode: Option<u32>) -> Self {
+    /// With this group and these rights for a new map.
+    pub(crate) fn shared(mut self, group: Option<Account>, mode: Option<u32>) -> Self {
+        if let Some(group) = group {
+            self.map = self.map.group(group);
+        }
         if let Some(mode) = mode {
             self.map = self.map.file_mode(mode);
         }

@@ -31,7 +31,7 @@ fn find(source: &Source<'_>) -> handover::Result<Row> {
             (map.subject().clone(), map.capacity())
         };
         let Subject::Map { name, scope } = subject else { unreachable!("opened by name") };
-        match list(scope, None) {
+        match list(&source.options(Access::Read).scope(scope)) {
             Ok(maps) => {
                 // If it is gone by now, opening it again says so.
                 if let Some(map) = maps.into_iter().find(|map| map.name == name) {
@@ -39,8 +39,8 @@ fn find(source: &Source<'_>) -> handover::Result<Row> {
                     return Ok(Row::listed(map, look));
                 }
             }
-            // The system does not list names; what the map itself says is still known.
-            Err(error) if error.kind() == ErrorKind::Unsupported => {
+            // The system does not list names, or not another user's; what the map itself says is still known.
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::AccessDenied) => {
                 return Ok(Row::unlisted(name, scope, capacity, look::peek(source, None)));
             }
             Err(error) => return Err(error),

@@ -90,6 +90,11 @@ impl Held {
         }
     }
 
+    /// Fails if the name leads to this map no more.
+    pub(crate) fn check_name(&self) -> Result<()> {
+        self.map().check_name()
+    }
+
     /// What the map is called.
     pub(crate) fn subject(&self) -> &Subject {
         self.map().subject()

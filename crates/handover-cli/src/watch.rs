@@ -5,10 +5,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use handover::codec::{AnyCodec, Untyped};
 use handover::mapper::Event;
-use handover::mapper::UntypedMapper;
-use handover::{Change, Error, Result, Watch};
 
 use crate::args::WatchArgs;
 use crate::failure::Outcome;
@@ -17,47 +14,61 @@ use crate::reading::{self, Purpose};
 use crate::source::Source;
 use crate::{output, record};
 
+/// As good as no limit.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
 pub(crate) fn run(args: &WatchArgs) -> Outcome {
     let source = Source::from(&args.from);
-    let mut patience = Patience::new(args.wait, source.shown());
+    let shown = source.shown();
+    let mut patience = Patience::new(args.wait, shown.clone());
     let mapper = reading::open(&source, Purpose::Wait, &mut patience)?;
     let mut left = args.count.unwrap_or(u64::MAX);
-    let mut next = if left > 0 { first(&mapper, args.timeout, &mut patience)? } else { None };
-    let after = next.as_ref().map_or(0, |change| change.version);
-    let mut events = limited(mapper.watch().after(after), args.timeout).events();
+    let mut watch = mapper.watch();
+    if args.follow_name {
+        watch = watch.follow_name();
+    }
+    // A map that nobody wrote to yet has no writer to lose.
+    let is_first = patience.is_some() && mapper.version() == 0;
+    // The watch lets go of a map that has lost its name; this must not hold it.
+    drop(mapper);
+    watch = match args.timeout {
+        _ if is_first => watch.timeout(patience.left()),
+        Some(limit) => watch.timeout(limit),
+        None => watch,
+    };
+    let mut next = if left > 0 {
+        let first = watch.next().transpose();
+        first.map_err(|error| if is_first { patience.failed(error) } else { error })?
+    } else {
+        None
+    };
+    if is_first {
+        watch = watch.timeout(args.timeout.unwrap_or(FOREVER));
+    }
+    let mut events = watch.events();
     while let Some(change) = next {
         left -= 1;
         let line = record::line(change.version, Some(change.skipped), change.value.as_ref());
         if !output::print_to_reader(&line)? || left == 0 {
             return Ok(ExitCode::SUCCESS);
         }
-        next = match events.next().transpose()? {
-            Some(Event::Changed(change)) => Some(change),
-            _ => None,
+        next = loop {
+            match events.next().transpose()? {
+                Some(Event::Changed(change)) => break Some(change),
+                Some(Event::NameLost) => output::say(&format!(
+                    "the name '{shown}' leads to this map no more; waiting for whoever has it next"
+                )),
+                Some(Event::NameBack) => output::say(&format!("somebody has the name '{shown}' again")),
+                Some(Event::WriterGone) if args.follow_name => {
+                    output::say(&format!("the last writer of '{shown}' has gone; waiting for the next one"));
+                }
+                Some(Event::WriterBack) => {}
+                _ => {
+                    output::say(&format!("the last writer of '{shown}' has gone"));
+                    break None;
+                }
+            }
         };
-        if next.is_none() {
-            output::say(&format!("the last writer of '{}' has gone", source.shown()));
-        }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The first version. A map that nobody wrote to yet has no writer to lose.
-fn first(
-    mapper: &UntypedMapper,
-    limit: Option<Duration>,
-    patience: &mut Patience,
-) -> Result<Option<Change<Untyped>>> {
-    if patience.is_some() && mapper.version() == 0 {
-        let change = mapper.watch().timeout(patience.left()).next().transpose();
-        return change.map_err(|error: Error| patience.failed(error));
-    }
-    limited(mapper.watch(), limit).next().transpose()
-}
-
-fn limited(watch: Watch<Untyped, AnyCodec>, limit: Option<Duration>) -> Watch<Untyped, AnyCodec> {
-    match limit {
-        Some(limit) => watch.timeout(limit),
-        None => watch,
-    }
 }

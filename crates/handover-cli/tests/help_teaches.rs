@@ -11,9 +11,15 @@ const SUBCOMMANDS: [&str; 10] =
 #[test]
 fn every_exit_code_is_listed() {
     let help = World::new().run(&["--help"]).text();
-    for code in
-        ["0  done", "1  failed", "2  usage", "3  no such map", "4  timed out", "5  a map of another kind"]
-    {
+    for code in [
+        "0  done",
+        "1  failed",
+        "2  usage",
+        "3  no such map",
+        "4  timed out",
+        "5  a map of another kind",
+        "6  the name was lost",
+    ] {
         assert!(help.contains(code), "no '{code}' in: {help}");
     }
 }

@@ -10,15 +10,20 @@
 
 #![expect(clippy::missing_panics_doc, clippy::missing_errors_doc, reason = "a harness reports by panicking")]
 
+#[cfg(target_os = "linux")]
+pub mod calls;
 pub mod cell;
 pub mod cell_actor;
 mod cell_messages;
 pub mod fuzz;
 #[cfg(windows)]
 mod halt;
+#[cfg(target_os = "linux")]
+pub mod names_race;
 mod protocol;
 #[cfg(any(target_os = "linux", windows))]
 pub mod race;
+pub mod role;
 mod stage;
 #[cfg(target_os = "linux")]
 pub mod trace;

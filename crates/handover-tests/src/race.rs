@@ -491,9 +491,9 @@ pub fn judge(notes: &Notes) -> Result<Tally, String> {
             round,
             certainly: if holds && event.held > 0 { (event.returned, event.held) } else { (0, 0) },
             possibly: match event.result {
-                // There the call that should create a map opens the one that it finds, and closes it again.
-                Outcome::AlreadyExists if cfg!(windows) => (event.called, event.returned),
-                Outcome::NotFound | Outcome::AlreadyExists => (0, 0),
+                // The call that should create a map joins the one that it finds, and lets go again.
+                Outcome::AlreadyExists => (event.called, event.returned),
+                Outcome::NotFound => (0, 0),
                 _ => (event.called, if event.closed > 0 { event.closed } else { died }),
             },
             event,

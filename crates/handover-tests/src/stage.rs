@@ -148,15 +148,26 @@ impl Stage {
     /// The directory of this user's scope.
     #[cfg(unix)]
     pub fn scope(&self) -> PathBuf {
-        use std::os::unix::fs::MetadataExt;
-        // The user that this process runs as owns what it has just made.
-        let user = self.path().metadata().expect("the stage's directory").uid();
-        self.path().join(format!("handover-{user}"))
+        self.path().join(format!("handover-{}", self.user()))
     }
 
-    /// The directory of the global scope.
+    /// The directory of this user's names in the global scope.
+    #[cfg(unix)]
     pub fn global_scope(&self) -> PathBuf {
-        self.path().join("handover-global")
+        self.global_scope_of(self.user())
+    }
+
+    /// The directory of a user's names in the global scope.
+    #[cfg(unix)]
+    pub fn global_scope_of(&self, uid: u32) -> PathBuf {
+        self.path().join(format!("handover-{uid}-global"))
+    }
+
+    #[cfg(unix)]
+    fn user(&self) -> u32 {
+        use std::os::unix::fs::MetadataExt;
+        // The user that this process runs as owns what it has just made.
+        self.path().metadata().expect("the stage's directory").uid()
     }
 
     /// The files in the user's scope, sorted; none on Windows.
@@ -196,10 +207,11 @@ pub fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("set a mode");
 }
 
-/// The entries of a directory, sorted; none where it does not exist.
+/// The entries of a directory, sorted; none where it does not exist. Without the place where a sweep stopped.
 pub fn files_in(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|file| !file.ends_with(".sweep"));
     files.sort();
     files
 }

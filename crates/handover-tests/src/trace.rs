@@ -1,10 +1,13 @@
-//! Stops an actor before the n-th system call of a command (`ptrace`).
+//! Stops an actor before the n-th system call of a command, or has chosen ones of its calls fail (`ptrace`).
 //!
-//! What a killed process leaves behind depends only on the system calls that it has made. So a test that
-//! kills it before each of them sees every possible state, without hooks in the library.
+//! What others see of a process, and what it leaves behind when it is killed, depends only on the system
+//! calls that it has made. So a test that stops it before each of them sees every possible state, without
+//! hooks in the library.
 
 use std::io;
 use std::marker::PhantomData;
+use std::os::fd::AsRawFd;
+use std::path::Path;
 
 use crate::{Actor, Command, Obey};
 
@@ -12,21 +15,53 @@ use crate::{Actor, Command, Obey};
 #[derive(Debug)]
 pub struct Stopped<'a> {
     tracer: Tracer<'a>,
-    /// Whether it has the lock of a directory now.
-    pub has_lock: bool,
-    /// The number of the system call that it is about to make.
-    pub call: u64,
+    /// The system call that it is about to make.
+    pub call: Call,
 }
 
-/// Where to stop; all count from 0.
+/// Where to stop.
 #[derive(Clone, Copy, Debug)]
 pub enum Before {
-    /// Before the call with this place in the order.
+    /// Before the call with this place in the order, from 0. Calls that concern its own memory alone don't
+    /// count.
     Call(usize),
-    /// Before an attempt to lock a directory.
-    Lock(usize),
-    /// Before the call that follows the locking of a directory.
-    UsingLock(usize),
+}
+
+/// A system call, as it is about to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Its number, one of `libc::SYS_*`.
+    pub number: i64,
+    /// What it is given; numbers beyond those that it takes mean nothing.
+    pub arguments: [u64; 6],
+}
+
+impl Call {
+    /// Whether it concerns nothing but the memory and the numbers of the process itself: nobody else can tell
+    /// whether it has been made.
+    fn is_private(&self) -> bool {
+        match self.number {
+            libc::SYS_mmap => self.arguments[3] & libc::MAP_ANONYMOUS as u64 != 0,
+            number => [
+                libc::SYS_brk,
+                libc::SYS_mprotect,
+                libc::SYS_mremap,
+                libc::SYS_futex,
+                libc::SYS_getpid,
+                libc::SYS_gettid,
+                libc::SYS_getuid,
+                libc::SYS_geteuid,
+                libc::SYS_getrandom,
+                libc::SYS_clock_gettime,
+                libc::SYS_clock_nanosleep,
+                libc::SYS_nanosleep,
+                libc::SYS_rt_sigaction,
+                libc::SYS_rt_sigprocmask,
+                libc::SYS_sched_yield,
+            ]
+            .contains(&number),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -37,53 +72,109 @@ struct Tracer<'a> {
 }
 
 enum Event {
-    Entry { call: u64, first: u64, second: u64 },
+    Entry(Call),
     Exit { value: i64 },
+    Ended,
     Other,
 }
+
+/// More system calls than any command makes: one that makes as many goes round in circles.
+const ENDLESS: usize = 5_000;
 
 /// Sends `command` and stops the actor where `before` says. `None`: the command never came there, and is
 /// carried out.
 pub fn send_stopped<'a>(actor: &'a mut Actor, command: &Command, before: Before) -> Option<Stopped<'a>> {
+    let Before::Call(place) = before;
+    send_traced(actor, command, |at, _| if at == place { Fate::Stopped } else { Fate::Made }).1
+}
+
+/// What becomes of a system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is made.
+    Made,
+    /// It is not made, and fails with this error number. But a `close` is made all the same, as the system
+    /// does it. Written for x86-64 only.
+    Refused(i32),
+    /// The actor is stopped before it.
+    Stopped,
+    /// It is made, and so is everything after it.
+    AllMade,
+}
+
+/// Sends `command` and decides for each of its system calls what becomes of it. `fate` learns the place of
+/// the call in the order; those that concern the actor's own memory alone are left out. Returns the calls
+/// that it was asked about. The actor may have died of it: then there is no reply.
+pub fn send_traced<'a>(
+    actor: &'a mut Actor,
+    command: &Command,
+    mut fate: impl FnMut(usize, &Call) -> Fate,
+) -> (Vec<Call>, Option<Stopped<'a>>) {
     let tracer = Tracer::attach(actor);
     tracer.actor.send(command);
-    let (mut calls, mut tries, mut locks) = (0, 0, 0);
-    let (mut started, mut has_lock) = (false, false);
-    let mut current = (0, 0, 0);
+    let mut calls = Vec::new();
+    let mut started = false;
+    let mut current = None;
+    let mut error = None;
     loop {
         match tracer.next() {
-            Event::Entry { call, first, second } => {
-                current = (call, first, second);
-                if !started {
+            Event::Entry(call) => {
+                current = Some(call);
+                if !started || call.is_private() {
                     continue;
                 }
-                if call == libc::SYS_write as u64 && first == 1 {
-                    return None;
+                if is_answer(&call) {
+                    return (calls, None);
                 }
-                let locking = call == libc::SYS_flock as u64 && second & libc::LOCK_EX as u64 != 0;
-                let here = match before {
-                    Before::Call(place) => calls == place,
-                    Before::Lock(place) => locking && tries == place,
-                    Before::UsingLock(place) => has_lock && locks == place + 1,
-                };
-                if here {
-                    return Some(Stopped { tracer, has_lock, call });
+                assert!(calls.len() < ENDLESS, "it goes on and on: {:?}", &calls[ENDLESS - 20..]);
+                let fate = fate(calls.len(), &call);
+                calls.push(call);
+                match fate {
+                    Fate::Made => {}
+                    Fate::Refused(number) => {
+                        error = Some(number);
+                        if call.number != libc::SYS_close {
+                            tracer.leave_out_call();
+                        }
+                    }
+                    Fate::Stopped => return (calls, Some(Stopped { tracer, call })),
+                    Fate::AllMade => return (calls, None),
                 }
-                calls += 1;
-                tries += usize::from(locking);
             }
             Event::Exit { value } => {
-                let (call, first, second) = current;
-                if call == libc::SYS_read as u64 && first == 0 && value > 0 {
-                    started = true;
-                } else if call == libc::SYS_flock as u64 && value == 0 {
-                    has_lock = second & libc::LOCK_EX as u64 != 0;
-                    locks += usize::from(has_lock);
+                started |= current.take().is_some_and(|call| is_question(&call)) && value > 0;
+                if let Some(error) = error.take() {
+                    tracer.set_result(-i64::from(error));
                 }
             }
+            Event::Ended => return (calls, None),
             Event::Other => {}
         }
     }
+}
+
+/// Whether somebody has claimed the name that this file keeps: others wait for who has.
+pub fn is_claimed(file: &Path) -> bool {
+    let Ok(file) = std::fs::File::open(file) else { return false };
+    // SAFETY: a plain C struct, for which all zeroes is a value.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::F_RDLCK as _;
+    lock.l_whence = libc::SEEK_SET as _;
+    lock.l_start = 1 << 62;
+    lock.l_len = 1;
+    // SAFETY: `lock` is valid for reads and writes.
+    let asked = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) };
+    asked == 0 && lock.l_type == libc::F_WRLCK as libc::c_short
+}
+
+/// The actor reads its next command.
+fn is_question(call: &Call) -> bool {
+    call.number == libc::SYS_read && call.arguments[0] == 0
+}
+
+/// The actor writes its reply.
+fn is_answer(call: &Call) -> bool {
+    call.number == libc::SYS_write && call.arguments[0] == 1
 }
 
 impl Stopped<'_> {
@@ -101,9 +192,9 @@ impl Stopped<'_> {
 impl Tracer<'_> {
     fn attach(actor: &mut Actor) -> Tracer<'_> {
         let tracer = Tracer { actor, one_thread: PhantomData };
-        tracer.request(libc::PTRACE_SEIZE, libc::PTRACE_O_TRACESYSGOOD as usize);
-        tracer.request(libc::PTRACE_INTERRUPT, 0);
-        tracer.wait();
+        tracer.request(libc::PTRACE_SEIZE, 0, libc::PTRACE_O_TRACESYSGOOD as usize);
+        tracer.request(libc::PTRACE_INTERRUPT, 0, 0);
+        assert!(tracer.wait().is_some(), "the actor ended");
         tracer
     }
 
@@ -111,28 +202,64 @@ impl Tracer<'_> {
         self.actor.id() as libc::pid_t
     }
 
-    fn request(&self, request: libc::c_uint, data: usize) {
-        let nothing = std::ptr::null_mut::<libc::c_void>();
-        // SAFETY: these requests take a number, and no memory of this process is written.
-        let result = unsafe { libc::ptrace(request, self.id(), nothing, data) };
+    fn request(&self, request: libc::c_uint, address: usize, data: usize) {
+        // SAFETY: these requests take numbers, and no memory of this process is written.
+        let result = unsafe { libc::ptrace(request, self.id(), address, data) };
         assert_eq!(result, 0, "ptrace {request:#x}: {}", io::Error::last_os_error());
     }
 
-    fn wait(&self) -> libc::c_int {
+    /// There is no call with this number.
+    #[cfg(target_arch = "x86_64")]
+    fn leave_out_call(&self) {
+        let number = std::mem::offset_of!(libc::user_regs_struct, orig_rax);
+        self.request(libc::PTRACE_POKEUSER, number, usize::MAX);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn set_result(&self, value: i64) {
+        self.request(
+            libc::PTRACE_POKEUSER,
+            std::mem::offset_of!(libc::user_regs_struct, rax),
+            value as usize,
+        );
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn leave_out_call(&self) {
+        panic!("not written for this processor");
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn set_result(&self, _value: i64) {
+        panic!("not written for this processor");
+    }
+
+    /// Waits until it stops; gives the signal, `None` where it ended.
+    fn wait(&self) -> Option<libc::c_int> {
+        // Its end is left for those who wait for their child.
+        // SAFETY: a plain C struct, for which all zeroes is a value.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let flags = libc::WSTOPPED | libc::WEXITED | libc::WNOWAIT | libc::__WALL;
+        // SAFETY: `info` is valid for a write.
+        let waited = unsafe { libc::waitid(libc::P_PID, self.actor.id(), &raw mut info, flags) };
+        assert_eq!(waited, 0, "waitid: {}", io::Error::last_os_error());
+        if ![libc::CLD_TRAPPED, libc::CLD_STOPPED].contains(&info.si_code) {
+            return None;
+        }
         let mut status = 0;
         // SAFETY: `status` is valid for a write.
         let id = unsafe { libc::waitpid(self.id(), &raw mut status, libc::__WALL) };
         assert_eq!(id, self.id(), "waitpid: {}", io::Error::last_os_error());
-        assert!(libc::WIFSTOPPED(status), "the actor ended: {status:#x}");
-        status
+        Some(libc::WSTOPSIG(status))
     }
 
     /// Lets it run to the next start or end of a system call.
     fn next(&self) -> Event {
-        self.request(libc::PTRACE_SYSCALL, 0);
-        let status = self.wait();
-        if libc::WSTOPSIG(status) != libc::SIGTRAP | 0x80 {
-            return Event::Other;
+        self.request(libc::PTRACE_SYSCALL, 0, 0);
+        match self.wait() {
+            None => return Event::Ended,
+            Some(signal) if signal != libc::SIGTRAP | 0x80 => return Event::Other,
+            Some(_) => {}
         }
         // SAFETY: a plain C struct, for which all zeroes is a value.
         let mut info: libc::ptrace_syscall_info = unsafe { std::mem::zeroed() };
@@ -144,7 +271,7 @@ impl Tracer<'_> {
             libc::PTRACE_SYSCALL_INFO_ENTRY => {
                 // SAFETY: `op` says that this part was filled.
                 let entry = unsafe { info.u.entry };
-                Event::Entry { call: entry.nr, first: entry.args[0], second: entry.args[1] }
+                Event::Entry(Call { number: entry.nr as i64, arguments: entry.args })
             }
             libc::PTRACE_SYSCALL_INFO_EXIT => {
                 // SAFETY: `op` says that this part was filled.

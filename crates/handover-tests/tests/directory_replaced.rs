@@ -1,6 +1,6 @@
 //! The directory of a scope, or the file of a name, is replaced while an operation is under way (somebody
-//! tidies up, or means harm). An operation that waited for the lock of a vanished directory goes to the new
-//! one, and no process ends up holding one file and mapping another.
+//! tidies up, or means harm). An operation that has not ended goes to the new directory, and no process ends
+//! up holding one file and mapping another.
 
 #![cfg(target_os = "linux")]
 
@@ -16,34 +16,46 @@ fn stage() -> Stage {
 
 #[test]
 fn a_name_is_created_in_the_directory_that_others_look_into() {
-    for (capacity, locks) in [(100, 1), (1 << 20, 2)] {
-        created_where_others_look(capacity, locks);
-    }
-}
-
-fn created_where_others_look(capacity: u64, locks: usize) {
-    for nth in 0.. {
-        let stage = stage();
-        let mut watcher = stage.actor();
-        watcher.expect_fresh("makes the directory", 100);
-        let mut creator = stage.actor();
-        let command = Command::Open(Open::create_new("name", capacity));
-        let Some(stopped) = send_stopped(&mut creator, &command, Before::Lock(nth)) else {
-            assert_eq!(nth, locks, "how often {capacity} bytes take the lock");
-            return;
-        };
-        let aside = stage.path().join("aside");
-        std::fs::rename(stage.scope(), &aside).expect("move the directory");
-        std::fs::create_dir(stage.scope()).expect("make another");
-        set_mode(&stage.scope(), 0o700);
-        drop(stopped);
-        let reply = creator.reply();
-        let Some(Reply::Map(map)) = reply else { panic!("{reply:?}") };
-        creator.write(map, 0, b"one map");
-        let found = watcher.open_existing("name");
-        assert_eq!(watcher.read(found, 0, 7), b"one map");
-        // What was prepared in the other directory is gone.
-        assert!(files_in(&aside).is_empty(), "left {:?}", files_in(&aside));
+    for (command, created) in [
+        (Command::Open(Open::create_new("name", 100)), true),
+        (Command::Open(Open::create_new("name", 1 << 20)), true),
+        (Command::Open(Open::create_or_open("name", 100)), true),
+        (Command::Open(Open::create_or_open("held", 100)), false),
+    ] {
+        let mut elsewhere = 0;
+        for place in 0.. {
+            let stage = stage();
+            let mut watcher = stage.actor();
+            watcher.create_new("held", 100);
+            let mut creator = stage.actor();
+            let Some(stopped) = send_stopped(&mut creator, &command, Before::Call(place)) else {
+                assert!(place > 10 + elsewhere, "{command:?}: {place} system calls, {elsewhere} too late");
+                break;
+            };
+            let aside = stage.path().join("aside");
+            std::fs::rename(stage.scope(), &aside).expect("move the directory");
+            std::fs::create_dir(stage.scope()).expect("make another");
+            set_mode(&stage.scope(), 0o700);
+            drop(stopped);
+            let reply = creator.reply();
+            let Some(Reply::Map(map)) = reply else { panic!("{command:?} {place}: {reply:?}") };
+            let found = watcher.open(&Open::open_existing(if created { "name" } else { "held" }));
+            match found {
+                Ok(found) => {
+                    creator.write(map, 0, b"one map");
+                    assert_eq!(watcher.read(found, 0, 7), b"one map", "{command:?} {place}");
+                    assert_eq!(elsewhere, 0, "{command:?} {place}: an earlier stop came too late");
+                    // What was prepared in the other directory is gone.
+                    let left = files_in(&aside).len();
+                    assert!(left <= 1, "{command:?} {place}: left {:?}", files_in(&aside));
+                }
+                // It was complete before the directory was moved, and nobody looked at it since.
+                Err(failure) => {
+                    assert_eq!(failure.kind, "NotFound", "{command:?} {place}: {}", failure.message);
+                    elsewhere += 1;
+                }
+            }
+        }
     }
 }
 

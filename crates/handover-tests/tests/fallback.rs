@@ -23,7 +23,7 @@ fn actor(stage: &Stage, mounts: &[(&str, &str)]) -> Actor {
 }
 
 fn in_use(actor: &mut Actor, directory: &str, scopes: &[&str]) {
-    for (prefix, name) in [("", "handover-0"), ("Global\\", "handover-global")] {
+    for (prefix, name) in [("", "handover-0"), ("Global\\", "handover-0-global")] {
         let map = actor.create_new(&format!("{prefix}name"), 100);
         assert_eq!(actor.list_directory(&Path::new(directory).join(name)).len(), 1);
         actor.close(map);
@@ -32,7 +32,7 @@ fn in_use(actor: &mut Actor, directory: &str, scopes: &[&str]) {
     assert_eq!(actor.list_directory(Path::new(directory)), scopes);
 }
 
-const BOTH: [&str; 2] = ["handover-0", "handover-global"];
+const BOTH: [&str; 2] = ["handover-0", "handover-0-global"];
 
 #[test]
 fn shared_memory_comes_first() {

@@ -13,8 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use handover::cell::{Cell, CellOptions, Reader};
-use handover::map::MemoryMappedFile;
-use handover::{Error, ErrorKind, MapperOptions, MemoryMapper, Scope};
+use handover::map::{MapOptions, MemoryMappedFile};
+use handover::{Error, ErrorKind, MapperOptions, MemoryMapper};
 
 /// How long a child may take. Its calls wait only moments for the parent's threads.
 const LIMIT: u32 = 30;
@@ -59,7 +59,7 @@ const CALLS: [Call; 16] = [
     }),
     ("create and close", |_| Cell::create_or_open("childs").map(drop)),
     ("an anonymous map", |_| MemoryMappedFile::anonymous(10_000).map(drop)),
-    ("list", |it| handover::map::list(Scope::User, Some(&it.directory)).map(drop)),
+    ("list", |it| handover::map::list(&MapOptions::new().directory(&it.directory)).map(drop)),
 ];
 
 /// A wait that has ended.
@@ -166,7 +166,7 @@ fn start_threads(mapper: &'static Mapper, cell: &'static Cell, directory: &Path)
     };
     let opens = move || drop(CellOptions::new().capacity(100).create_or_open("others"));
     let within = directory.to_owned();
-    let lists = move || drop(handover::map::list(Scope::User, Some(&within)));
+    let lists = move || drop(handover::map::list(&MapOptions::new().directory(&within)));
     forever(shared);
     forever(writes);
     forever(loads);

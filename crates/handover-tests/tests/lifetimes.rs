@@ -1,5 +1,6 @@
 //! A name lives exactly as long as a holder lives, however holders end and in whatever order; views keep the
-//! bytes but not the name; and what a killed last holder leaves is gone at the next operation on any name.
+//! bytes but not the name; and what a killed last holder leaves goes when anybody asks for its name, else
+//! with later creations or a sweep of everything.
 
 use handover_tests::{Actor, Map, Obey, Open, Stage};
 
@@ -131,26 +132,32 @@ fn views_keep_the_bytes_but_not_the_name() {
     assert_eq!(third.read(fresh, 0, 4), b"anew");
 }
 
+/// Creates names that nobody holds any more.
+#[cfg(unix)]
+fn leave(stage: &Stage, names: impl IntoIterator<Item = String>) {
+    let mut holder = stage.actor();
+    for name in names {
+        holder.create_new(&name, 100);
+    }
+    holder.kill();
+}
+
 #[cfg(unix)]
 #[test]
-fn the_next_operation_on_any_name_removes_a_leftover() {
+fn whoever_asks_for_a_leftovers_name_removes_it() {
     let stage = stage();
     let mut other = stage.actor();
     let kept = other.create_new("kept", 100);
     let file = stage.path().join("file");
     for open in [
-        Open::create_new("other", 100),
-        Open::create_or_open("other", 100),
-        Open::open_existing("other"),
-        Open::from_file(file, "other", 100),
+        Open::create_new("left", 100),
+        Open::create_or_open("left", 100),
+        Open::open_existing("left"),
+        Open::from_file(file, "left", 100),
     ] {
         for scope in ["", "Local\\"] {
-            let mut holder = stage.actor();
-            holder.create_new("left", 100);
-            holder.create_new("left too", 100);
-            assert_eq!(stage.files().len(), 3);
-            holder.kill();
-            assert_eq!(stage.files().len(), 3, "nobody was there to remove them");
+            leave(&stage, ["left".to_owned()]);
+            assert_eq!(stage.files().len(), 2, "nobody was there to remove it");
             let open = Open { name: format!("{scope}{}", open.name), ..open.clone() };
             if let Ok(map) = other.open(&open) {
                 other.close(map);
@@ -162,6 +169,26 @@ fn the_next_operation_on_any_name_removes_a_leftover() {
     let mut late = stage.actor();
     late.open_existing("kept");
     other.close(kept);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_process_that_creates_its_first_name_removes_a_few_leftovers_of_others() {
+    const AT_ONCE: usize = 16;
+    let stage = stage();
+    leave(&stage, (0..AT_ONCE * 2 + 3).map(|number| format!("left {number}")));
+    let mut left = stage.files().len();
+    assert_eq!(left, AT_ONCE * 2 + 3);
+    // One look may stop at the end of the directory.
+    for _ in 0..4 {
+        let mut creator = stage.actor();
+        let map = creator.create_new("other", 100);
+        creator.close(map);
+        let now = stage.files().len();
+        assert!(left - now <= AT_ONCE, "{left}, then {now}");
+        left = now;
+    }
+    assert_eq!(left, 0);
 }
 
 #[cfg(unix)]

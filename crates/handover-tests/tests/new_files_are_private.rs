@@ -87,6 +87,10 @@ fn all_private(directory: &Path, what: &str) {
         if path.is_dir() {
             assert_eq!(mode(&path), 0o700, "{what}: {}", path.display());
             all_private(&path, what);
+        } else if path.extension().is_some_and(|extension| extension == "map") {
+            // The sticky bit keeps cleaners of temporary files off.
+            let kept = if cfg!(target_os = "linux") { 0o1000 } else { 0 };
+            assert_eq!(mode(&path), 0o600 | kept, "{what}: {}", path.display());
         } else {
             assert_eq!(mode(&path), 0o600, "{what}: {}", path.display());
         }

@@ -46,5 +46,5 @@ fn files_stay_as_they_were() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert!(handover::map::list(handover::Scope::User, Some(dir.path())).unwrap().is_empty());
+    assert!(handover::map::list(&handover::map::MapOptions::new().directory(dir.path())).unwrap().is_empty());
 }

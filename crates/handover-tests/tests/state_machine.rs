@@ -127,11 +127,12 @@ fn maps_agree(steps: &[MapStep]) {
             assert_eq!(map.capacity(), bytes[*name].as_ref().unwrap().len() as u64);
         }
         if cfg!(unix) {
-            let mut listed: Vec<_> = handover::map::list(handover::Scope::User, Some(dir.path()))
-                .unwrap()
-                .into_iter()
-                .map(|map| (map.name, map.capacity))
-                .collect();
+            let mut listed: Vec<_> =
+                handover::map::list(&handover::map::MapOptions::new().directory(dir.path()))
+                    .unwrap()
+                    .into_iter()
+                    .map(|map| (map.name, map.capacity))
+                    .collect();
             listed.sort();
             let living = NAMES.iter().zip(&bytes);
             let expected: Vec<_> = living

@@ -1,12 +1,10 @@
 //! Something other than this user's map stands where a name or its directory is expected. It is refused with
-//! an error that says what it is and whose, and nothing touches it. And users may do nothing with each
-//! other's maps in the global scope, unless the owner gave the map a wider mode and the opener names the
-//! owner.
+//! an error that says what it is and whose, and nothing touches it.
 
 #![cfg(target_os = "linux")]
 
 use std::os::unix::fs::{MetadataExt, chown, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use handover_tests::{Actor, Command, How, Obey, Open, Stage, Start, files_in, is_root, set_mode, skip};
 
@@ -131,10 +129,6 @@ fn what_is_no_map_under_the_expected_name() {
     refused(&mut actor, "name", &path, &[&owner, "a symbolic link"]);
     std::fs::remove_file(&path).expect("remove it");
 
-    std::fs::hard_link(&elsewhere, &path).expect("plant a link");
-    refused(&mut actor, "name", &path, &[&owner, "2 links"]);
-    std::fs::remove_file(&path).expect("remove it");
-
     make_fifo(&path);
     set_mode(&path, 0o600);
     refused(&mut actor, "name", &path, &[&owner, "a FIFO"]);
@@ -145,6 +139,35 @@ fn what_is_no_map_under_the_expected_name() {
     refused(&mut actor, "name", &path, &[&owner, "a directory"]);
     std::fs::remove_dir_all(&path).expect("remove it");
 
+    let _socket = std::os::unix::net::UnixListener::bind(&path).expect("plant a socket");
+    set_mode(&path, 0o600);
+    refused(&mut actor, "name", &path, &[&owner, "a socket"]);
+    std::fs::remove_file(&path).expect("remove it");
+
+    actor.expect_fresh("name", 100);
+}
+
+/// A link to a whole map that nobody holds is a leftover like any other: it goes, and what it led to stays.
+#[test]
+fn a_second_link_to_a_leftover_goes_and_the_first_stays() {
+    let stage = stage();
+    let mut actor = stage.actor();
+    let path = stage.file_of("name");
+    let whole = map_bytes(&stage, "name");
+    actor.collect_garbage(false);
+    let elsewhere = stage.path().join("elsewhere");
+    std::fs::write(&elsewhere, &whole).expect("write a file");
+    set_mode(&elsewhere, 0o600);
+    for tidy in [false, true] {
+        std::fs::hard_link(&elsewhere, &path).expect("plant a link");
+        if tidy {
+            assert_eq!(actor.collect_garbage(false), ["name"]);
+        } else {
+            actor.expect_gone("name");
+        }
+        assert!(!path.exists());
+        assert_eq!(std::fs::read(&elsewhere).expect("it stays"), whole);
+    }
     actor.expect_fresh("name", 100);
 }
 
@@ -215,17 +238,17 @@ fn what_is_no_directory_of_this_user_in_place_of_the_scopes() {
 fn what_stands_in_place_of_the_global_directory() {
     let stage = stage_for_all();
     let mut actor = stage.actor();
-    let global = stage.global_scope();
+    let global = global_of(&stage);
     let name = "Global\\name";
-    for mode in [0o777, 0o770] {
+    for mode in [0o777, 0o770, 0o733, 0o1777] {
         std::fs::create_dir(&global).expect("plant a directory");
         set_mode(&global, mode);
-        refused(&mut actor, name, &global, &["sticky", &format!("mode {mode:04o}")]);
+        refused(&mut actor, name, &global, &["others must not write", &format!("mode {mode:04o}"), "0711"]);
         std::fs::remove_dir(&global).expect("remove it");
     }
     let elsewhere = stage.path().join("elsewhere");
     std::fs::create_dir(&elsewhere).expect("a directory");
-    set_mode(&elsewhere, 0o1777);
+    set_mode(&elsewhere, 0o711);
     symlink(&elsewhere, &global).expect("plant a link");
     refused(&mut actor, name, &global, &["a symbolic link"]);
     std::fs::remove_file(&global).expect("remove it");
@@ -233,140 +256,10 @@ fn what_stands_in_place_of_the_global_directory() {
     refused(&mut actor, name, &global, &["a file"]);
 }
 
-/// The global directory is first created under another name; what a stranger put there is not opened to all.
-#[test]
-fn what_stands_where_the_global_directory_is_made() {
-    let stage = stage_for_all();
+/// The directory of this user's global names.
+fn global_of(stage: &Stage) -> PathBuf {
     let user = stage.path().metadata().expect("the stage").uid();
-    let aside = stage.path().join(format!(".handover-new-{user}"));
-    let elsewhere = stage.path().join("elsewhere");
-    std::fs::create_dir(&elsewhere).expect("a directory");
-    set_mode(&elsewhere, 0o700);
-    symlink(&elsewhere, &aside).expect("plant a link");
-    let before = (picture(&aside), picture(&elsewhere));
-    assert!(stage.actor().open(&Open::create_new("Global\\name", 100)).is_err());
-    assert_eq!((picture(&aside), picture(&elsewhere)), before);
-    std::fs::remove_file(&aside).expect("remove it");
-    if is_root() {
-        std::fs::create_dir(&aside).expect("plant a directory");
-        chown(&aside, Some(ALICE), Some(ALICE)).expect("give it away");
-        let before = picture(&aside);
-        let message = stage.actor().expect_refused(&Open::create_new("Global\\name", 100), "AccessDenied");
-        assert!(message.contains("user 60001"), "{message}");
-        assert_eq!(picture(&aside), before);
-        std::fs::remove_dir(&aside).expect("remove it");
-    }
-    stage.actor().expect_fresh("Global\\name", 100);
+    stage.path().join(format!("handover-{user}-global"))
 }
 
-const NAME: &str = "Global\\name";
-
-fn expect_others_refused(other: &mut Actor) {
-    for how in How::BY_NAME {
-        let message = other.expect_refused(&Open::new(how, NAME, 100), "AccessDenied");
-        assert!(message.contains("user 60001") && message.contains("owned_by(60001)"), "{message}");
-    }
-}
-
-fn of_alice() -> Open {
-    Open { owned_by: Some(ALICE), ..Open::open_existing(NAME) }
-}
-
-#[test]
-fn a_global_map_is_its_owners_alone_by_default() {
-    if !is_root() {
-        skip!("only root can act as other users");
-    }
-    let stage = stage_for_all();
-    let mut alice = stage.actor_of(ALICE);
-    let map = alice.create_new(NAME, 100);
-    alice.write(map, 0, b"secret");
-    let mut bob = stage.actor_of(BOB);
-    expect_others_refused(&mut bob);
-    for open in [of_alice(), Open { read_only: true, ..of_alice() }] {
-        let message = bob.expect_refused(&open, "AccessDenied");
-        assert!(message.contains("user 60001"), "{message}");
-    }
-    // Root could, and must not by accident.
-    expect_others_refused(&mut stage.actor());
-    let mut again = stage.actor_of(ALICE);
-    let map = again.open_existing(NAME);
-    assert_eq!(again.read(map, 0, 6), b"secret");
-}
-
-#[test]
-fn a_global_map_that_others_may_read() {
-    if !is_root() {
-        skip!("only root can act as other users");
-    }
-    let stage = stage_for_all();
-    let mut alice = stage.actor_of(ALICE);
-    alice.tell(&Command::Umask(0o077));
-    let map = alice.must_open(&Open { file_mode: Some(0o644), ..Open::create_new(NAME, 100) });
-    alice.write(map, 0, b"public");
-    let mut bob = stage.actor_of(BOB);
-    expect_others_refused(&mut bob);
-    bob.expect_refused(&of_alice(), "AccessDenied");
-    let read = bob.must_open(&Open { read_only: true, ..of_alice() });
-    assert_eq!(bob.read(read, 0, 6), b"public");
-    let view = bob.ask(&Command::View { map: read.id, read_only: false });
-    assert!(view.is_err_and(|failure| failure.kind == "AccessDenied"));
-
-    // A reader holds the name like any other process.
-    alice.kill();
-    let mut late = stage.actor_of(ALICE);
-    let found = late.open_existing(NAME);
-    assert_eq!(late.read(found, 0, 6), b"public");
-    late.close(found);
-    // When the reader closes as the last one, it may not remove the owner's file; the name is gone
-    // nevertheless.
-    bob.close(read);
-    bob.expect_refused(&Open { read_only: true, ..of_alice() }, "NotFound");
-    assert_eq!(files_in(&stage.global_scope()).len(), 1);
-    late.expect_gone(NAME);
-    assert!(files_in(&stage.global_scope()).is_empty());
-}
-
-#[test]
-fn a_global_map_that_others_may_write() {
-    if !is_root() {
-        skip!("only root can act as other users");
-    }
-    let stage = stage_for_all();
-    let mut alice = stage.actor_of(ALICE);
-    alice.tell(&Command::Umask(0o077));
-    let map = alice.must_open(&Open { file_mode: Some(0o666), ..Open::create_new(NAME, 100) });
-    let mut bob = stage.actor_of(BOB);
-    expect_others_refused(&mut bob);
-    let written = bob.must_open(&of_alice());
-    bob.write(written, 0, b"from bob");
-    assert_eq!(alice.read(map, 0, 8), b"from bob");
-    let joined = bob.must_open(&Open { owned_by: Some(ALICE), ..Open::create_or_open(NAME, 5) });
-    assert!(!joined.created);
-}
-
-#[test]
-fn a_leftover_of_another_user_in_the_global_scope() {
-    if !is_root() {
-        skip!("only root can act as other users");
-    }
-    for tidy in [0, ALICE] {
-        let stage = stage_for_all();
-        let mut alice = stage.actor_of(ALICE);
-        alice.must_open(&Open { file_mode: Some(0o644), ..Open::create_new(NAME, 100) });
-        alice.kill();
-        let mut bob = stage.actor_of(BOB);
-        let read = Open { read_only: true, ..of_alice() };
-        bob.expect_refused(&read, "NotFound");
-        let create = Open { how: How::CreateOrOpen, capacity: 100, ..read };
-        let message = bob.expect_refused(&create, "AccessDenied");
-        assert!(message.contains("leftover") && message.contains("user 60001"), "{message}");
-        assert!(bob.collect_garbage(true).is_empty(), "it is not this user's to remove");
-        // This user's own names are not affected.
-        bob.expect_fresh("Global\\another", 100);
-        assert_eq!(files_in(&stage.global_scope()).len(), 1);
-        // The owner and root remove it.
-        assert_eq!(stage.actor_of(tidy).collect_garbage(true), ["name"]);
-        bob.expect_fresh(NAME, 100);
-    }
-}
+// What users can do with each other's maps in the global scope: `other_users`.

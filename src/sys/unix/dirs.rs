@@ -1,59 +1,40 @@
 //! The directories that hold names: where they are, and whether they can be trusted.
 //!
 //! ```text
-//! BASE/handover-UID      scope user:   0700, owned by this user
-//! BASE/handover-global   scope global: 1777, owned by its first user (or root, who may create it)
+//! BASE/handover-UID         scope user:   0700
+//! BASE/handover-UID-global  scope global: 0711, so that others open names that they know, and nothing more
 //! ```
 //!
-//! `BASE` is `HANDOVER_DIR`, or the first directory of the system's list that is safe: owned by this user or
-//! root, and writable by others only with the sticky bit.
+//! Both belong to the user UID. `BASE` is `HANDOVER_DIR`, or the first directory of the system's list that is
+//! safe: owned by this user or root, and writable by others only with the sticky bit. Nothing here is locked.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
-use rustix::io::Errno;
-use rustix::path::Arg;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
+use rustix::io::{Errno, retry_on_intr};
 
-use super::fork::LockFile;
 use super::inspect::FileId;
 use super::os;
-use crate::backoff::Backoff;
-use crate::error::{Error, ErrorKind, Result};
-use crate::terms::Scope;
-use crate::terms::Subject;
-
-/// How long to wait for a directory's lock. Its holders make a handful of system calls, create a small file
-/// and, in a sweep, make three calls for each file of the scope (about 1 µs). This limit allows for a million
-/// files. Only a stopped holder, or a hostile one in the global scope, takes longer.
-pub(super) const LOCK_LIMIT: Duration = Duration::from_secs(5);
+use super::refusal::refused;
+use super::users::{self, Outside};
+use crate::error::{Error, Result};
+use crate::sys::asked::Within;
+use crate::terms::{Scope, Subject};
 
 /// An open, checked directory of a scope.
 #[derive(Debug)]
 pub(super) struct ScopeDir {
-    /// A child that another thread forks meanwhile does not keep the lock.
-    file: LockFile,
+    /// For finding what is in it, and nothing else.
+    file: File,
     id: FileId,
     path: PathBuf,
     scope: Scope,
-    /// The expected owner of the directory and the maps in scope `User`: this process's user, asked for once.
+    /// Whose names these are.
+    owner: u32,
+    /// The effective user of this process.
     user: u32,
-}
-
-/// The right to create and delete names in a directory, until dropped.
-#[derive(Debug)]
-#[must_use = "dropping it unlocks the directory"]
-pub(super) struct DirLock<'a>(&'a ScopeDir);
-
-impl Drop for DirLock<'_> {
-    fn drop(&mut self) {
-        // Unlocks the file, and does not only close it: a child that another thread forked meanwhile has the
-        // description too.
-        let _ = rustix::fs::flock(self.0.file.file(), FlockOperation::Unlock);
-    }
 }
 
 /// A file's owner and protection, in words.
@@ -80,28 +61,28 @@ pub(super) fn permissions(stat: &Stat) -> u32 {
     stat.st_mode as u32 & 0o7777
 }
 
-fn user_id() -> u32 {
-    rustix::process::geteuid().as_raw()
-}
-
-/// The directory that holds the directory of `scope`.
-fn base(scope: Scope, given: Option<&Path>, user: u32) -> Result<PathBuf> {
-    let asked = given
-        .map(Path::to_owned)
-        .or_else(|| std::env::var_os("HANDOVER_DIR").filter(|value| !value.is_empty()).map(PathBuf::from));
+/// The directory that holds the scopes' directories, for names of `owner`.
+fn base(within: &Within<'_>, user: u32, owner: u32) -> Result<PathBuf> {
+    let asked = within.directory.map(Path::to_owned).or_else(|| {
+        // Whoever starts a set-user-id program chooses its environment.
+        if os::is_set_user_id() {
+            return None;
+        }
+        std::env::var_os("HANDOVER_DIR").filter(|value| !value.is_empty()).map(PathBuf::from)
+    });
     if let Some(mut asked) = asked {
         if !asked.is_absolute() {
             asked =
                 std::path::absolute(&asked).map_err(|e| Error::from_io("find", Subject::Path(asked), e))?;
         }
-        return match unsafe_base(&asked, user)? {
+        return match unsafe_base(&asked, user, owner)? {
             None => Ok(asked),
             Some(why) => Err(Error::denied(Subject::Path(asked), why)),
         };
     }
     let mut refused = Vec::new();
-    for candidate in os::base_directories(scope) {
-        match unsafe_base(&candidate, user) {
+    for candidate in os::base_directories(within.scope) {
+        match unsafe_base(&candidate, user, owner) {
             Ok(None) => return Ok(candidate),
             Ok(Some(why)) => refused.push(format!("{}: {why}", candidate.display())),
             Err(e) => refused.push(e.to_string()),
@@ -113,51 +94,28 @@ fn base(scope: Scope, given: Option<&Path>, user: u32) -> Result<PathBuf> {
     )))
 }
 
-/// Why names must not lie in this directory, if there is a reason.
-fn unsafe_base(path: &Path, user: u32) -> Result<Option<String>> {
+/// Why names of `owner` must not lie in this directory, if there is a reason.
+fn unsafe_base(path: &Path, user: u32, owner: u32) -> Result<Option<String>> {
     let stat = rustix::fs::stat(path)
         .map_err(|e| Error::from_io("look at", Subject::Path(path.to_owned()), e.into()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
         return Ok(Some("it is not a directory".to_owned()));
     }
-    if ![0, user].contains(&stat.st_uid) {
+    let mode = permissions(&stat);
+    let is_sticky = mode & 0o1000 != 0;
+    // In a user namespace that lacks root, /dev/shm belongs to nobody. Its owner can take names away, but not
+    // read them or put others there: the directories in it and the files must be this user's.
+    // Whoever looks for another user's names trusts that user, who could do no more to them here.
+    let is_trusted = [0, user, owner].contains(&stat.st_uid) || is_sticky && users::is_unmapped(stat.st_uid);
+    if !is_trusted {
         return Ok(Some(format!("it belongs to user {}; it must belong to this user or root", stat.st_uid)));
     }
-    let mode = permissions(&stat);
-    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+    if mode & 0o022 != 0 && !is_sticky {
         return Ok(Some(
             "others can write to it and it has no sticky bit; chmod go-w or chmod +t".to_owned(),
         ));
     }
     Ok(None)
-}
-
-/// Where this user creates the directory of the global scope before it gets its name.
-fn aside(path: &Path, user: u32) -> PathBuf {
-    path.with_file_name(format!(".handover-new-{user}"))
-}
-
-/// Renames `from` to `to` within a directory. A `to` that exists belongs to somebody else: then this fails
-/// with `EXIST`, where the file system can promise that.
-pub(super) fn rename_new(
-    directory: BorrowedFd<'_>,
-    from: impl Arg + Copy,
-    to: impl Arg + Copy,
-) -> rustix::io::Result<()> {
-    match rustix::fs::renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            rustix::fs::renameat(directory, from, directory, to)
-        }
-        other => other,
-    }
-}
-
-/// Removes what a killed creator of this user left beside the directory of the global scope.
-pub(super) fn remove_aside(given: Option<&Path>) -> Result<()> {
-    // It is empty, or it is no directory and not ours to remove. A creator that is at work creates it again.
-    let user = user_id();
-    let _ = rustix::fs::rmdir(aside(&base(Scope::Global, given, user)?.join("handover-global"), user));
-    Ok(())
 }
 
 fn cannot_create(path: &Path, e: Errno) -> Error {
@@ -170,120 +128,128 @@ fn cannot_create(path: &Path, e: Errno) -> Error {
     }
 }
 
+/// The mode of the directories of a scope.
+fn mode_of(scope: Scope) -> u32 {
+    match scope {
+        Scope::User => 0o700,
+        Scope::Global => 0o711,
+    }
+}
+
 impl ScopeDir {
-    /// Opens the directory of `scope`; `None` where it does not exist and `create` does not ask for it.
-    pub(super) fn open(scope: Scope, given: Option<&Path>, create: bool) -> Result<Option<Self>> {
-        let user = user_id();
-        let mut path = base(scope, given, user)?;
-        match scope {
-            Scope::User => path.push(format!("handover-{user}")),
-            Scope::Global => path.push("handover-global"),
+    /// Opens the directory of a scope; `None` where it does not exist and `create` does not ask for it, or it
+    /// is another user's.
+    pub(super) fn open(within: &Within<'_>, create: bool) -> Result<Option<Self>> {
+        let user = users::current();
+        let owner = within.owner.unwrap_or(user);
+        let outside = match users::outside(owner) {
+            Outside::Is(outside) => outside,
+            Outside::Nobody => {
+                let error = Error::unsupported(format!(
+                    "user {owner} has no number of its own in this user namespace, so its files can't be told \
+                     from those of others"
+                ));
+                return Err(error.with_advice("map the user into the namespace (unshare --map-current-user)"));
+            }
+        };
+        let base = base(within, user, owner)?;
+        let path_of = |number: u32| {
+            base.join(match within.scope {
+                Scope::User => format!("handover-{number}"),
+                Scope::Global => format!("handover-{number}-global"),
+            })
+        };
+        let path = path_of(outside);
+        let mut found = Self::open_at(path, within.scope, owner, user);
+        if outside != owner && !matches!(found, Ok(Some(_))) {
+            // A namespace within a namespace: what is outside for this one has no number for everybody.
+            let inside = Self::open_at(path_of(owner), within.scope, owner, user);
+            if matches!(inside, Ok(Some(_))) {
+                found = inside;
+            }
+        }
+        if let Some(found) = found? {
+            return Ok(Some(found));
+        }
+        if !create || owner != user {
+            return Ok(None);
         }
         loop {
-            match Self::open_at(&path, scope, user) {
-                Ok((file, id)) => return Ok(Some(Self { file, id, path, scope, user })),
-                Err(error) if error.kind() == ErrorKind::NotFound && !create => return Ok(None),
-                Err(error) if error.kind() == ErrorKind::NotFound => Self::create_at(&path, scope, user)?,
-                Err(other) => return Err(other),
+            let path = path_of(outside);
+            match rustix::fs::mkdir(&path, Mode::from_raw_mode(mode_of(within.scope) as _)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(e) => return Err(cannot_create(&path, e)),
+            }
+            if let Some(made) = Self::open_at(path, within.scope, owner, user)? {
+                return Ok(Some(made));
             }
         }
     }
 
     /// Opens a directory that was opened before, to release a name in it.
-    pub(super) fn open_again(path: PathBuf, scope: Scope) -> Result<Self> {
-        let user = user_id();
-        let (file, id) = Self::open_at(&path, scope, user)?;
-        Ok(Self { file, id, path, scope, user })
+    pub(super) fn open_again(path: &Path, scope: Scope, owner: u32) -> Result<Option<Self>> {
+        Self::open_at(path.to_owned(), scope, owner, users::current())
     }
 
-    /// Opens the directory at `path` and checks that it can be trusted.
-    fn open_at(path: &Path, scope: Scope, user: u32) -> Result<(LockFile, FileId)> {
-        let subject = || Subject::Path(path.to_owned());
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = || rustix::fs::openat(CWD, path, flags, Mode::empty());
-        let opened = LockFile::open(|| Ok(File::from(open()?)));
-        let file = match opened.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO)) {
-            Ok(file) => file,
-            Err(Errno::NOTDIR | Errno::LOOP) => {
-                let found = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
-                    .map_or_else(|e| e.to_string(), |stat| describe(&stat));
-                return Err(Error::wrong_kind(
-                    subject(),
-                    format!("expected a directory for names, found {found}; remove it"),
-                ));
+    /// Opens the directory at `path` and checks that it can be trusted. `None`: there is none.
+    fn open_at(path: PathBuf, scope: Scope, owner: u32, user: u32) -> Result<Option<Self>> {
+        let subject = || Subject::Path(path.clone());
+        let flags = os::FIND_ONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match retry_on_intr(|| rustix::fs::openat(CWD, &path, flags, Mode::empty())) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(e @ (Errno::NOTDIR | Errno::LOOP | Errno::ACCESS)) => {
+                let found = match rustix::fs::statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => describe(&stat),
+                    Err(_) => return Err(Error::from_io("open", subject(), e.into())),
+                };
+                return Err(match e {
+                    Errno::ACCESS => Error::denied(subject(), format!("it is {found}")),
+                    _ => Error::wrong_kind(
+                        subject(),
+                        format!(
+                            "expected a directory for names, found {found}; remove it, or set HANDOVER_DIR to use \
+                             another"
+                        ),
+                    ),
+                });
             }
-            Err(Errno::ACCESS) => {
-                let found = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
-                    .map_or_else(|e| e.to_string(), |stat| describe(&stat));
-                return Err(Error::denied(subject(), format!("it is {found}")));
-            }
-            Err(e) => return Err(Error::from_io("open", subject(), e.into())),
+            Err(e) => return Err(refused("open", subject(), e)),
         };
-        let stat =
-            rustix::fs::fstat(file.file()).map_err(|e| Error::from_io("inspect", subject(), e.into()))?;
-        let mode = permissions(&stat);
-        let wrong = match scope {
-            Scope::User if stat.st_uid != user => {
-                Some("this user's names must lie in the user's own directory")
-            }
-            Scope::User if mode & 0o077 != 0 => Some("others must have no right to it (chmod 0700)"),
-            Scope::Global if mode & 0o022 != 0 && mode & 0o1000 == 0 => {
-                Some("without the sticky bit others could replace names in it (chmod +t)")
-            }
-            _ => None,
+        let stat = rustix::fs::fstat(&file).map_err(|e| Error::from_io("inspect", subject(), e.into()))?;
+        let wrong = |stat: &Stat, why: &str| {
+            Err(Error::denied(subject(), format!("it is {}; {why}", describe(stat))))
         };
-        if let Some(wrong) = wrong {
-            return Err(Error::denied(subject(), format!("it is {}; {wrong}", describe(&stat))));
+        if stat.st_uid != owner {
+            return wrong(
+                &stat,
+                &format!(
+                    "names of user {owner} must lie in that user's own directory; set HANDOVER_DIR to use another"
+                ),
+            );
         }
-        Ok((file, FileId::from_stat(&stat)))
-    }
-
-    fn create_at(path: &Path, scope: Scope, user: u32) -> Result<()> {
-        let failed = |e| cannot_create(path, e);
+        // Before its mode is set: whatever others could put there may be there.
         match scope {
-            Scope::User => match rustix::fs::mkdir(path, Mode::RWXU) {
-                Ok(()) | Err(Errno::EXIST) => Ok(()),
-                Err(e) => Err(failed(e)),
-            },
-            Scope::Global => Self::create_global_at(path, user),
-        }
-    }
-
-    /// The umask takes bits from mkdir's mode. So the directory is created under another name, opened to all,
-    /// and moved to its own name complete. Each user has one such other name: the next creator takes up what
-    /// a killed one left there.
-    fn create_global_at(path: &Path, user: u32) -> Result<()> {
-        let failed = |e| cannot_create(path, e);
-        let aside = aside(path, user);
-        match rustix::fs::mkdir(&aside, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(e) => return Err(failed(e)),
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = match rustix::fs::openat(CWD, &aside, flags, Mode::empty()) {
-            Ok(opened) => opened,
-            // Another process of this user has moved it meanwhile.
-            Err(Errno::NOENT) => return Ok(()),
-            Err(e) => return Err(failed(e)),
-        };
-        let stat = rustix::fs::fstat(&opened).map_err(failed)?;
-        if stat.st_uid != user {
-            let why = format!("it is {} in the way of making '{}'", describe(&stat), path.display());
-            return Err(Error::denied(Subject::Path(aside), why));
-        }
-        rustix::fs::fchmod(&opened, Mode::from_raw_mode(0o1777)).map_err(failed)?;
-        match rename_new(CWD, &aside, path) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(e) => {
-                let _ = rustix::fs::rmdir(&aside);
-                // Somebody else has created it meanwhile.
-                if path.symlink_metadata().is_ok() { Ok(()) } else { Err(failed(e)) }
+            Scope::User if permissions(&stat) & 0o077 != 0 => {
+                return wrong(&stat, "others must have no right to it (chmod 0700)");
             }
+            Scope::Global if permissions(&stat) & 0o022 != 0 => {
+                return wrong(&stat, "others must not write to it (chmod 0711)");
+            }
+            _ => {}
         }
+        let mode = mode_of(scope);
+        if user == owner && permissions(&stat) & mode != mode {
+            // Whoever made it had a mask that took rights away, or was killed before it could give them back.
+            os::set_mode(&file, &path, mode)
+                .map_err(|e| Error::from_io("set the mode of", subject(), e.into()))?;
+        }
+        let id = FileId::from_stat(&stat);
+        Ok(Some(Self { file, id, path, scope, owner, user }))
     }
 
     pub(super) fn file(&self) -> &File {
-        self.file.file()
+        &self.file
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -294,53 +260,80 @@ impl ScopeDir {
         self.scope
     }
 
-    pub(super) fn user(&self) -> u32 {
-        self.user
+    pub(super) fn owner(&self) -> u32 {
+        self.owner
     }
 
-    /// Waits for the directory's lock. `None`: the path leads elsewhere by now, so the caller must open it
-    /// again.
-    pub(super) fn lock(&self) -> Result<Option<DirLock<'_>>> {
-        let lock = Backoff::LOCK.poll(
-            LOCK_LIMIT,
-            || {
-                format!(
-                    "the lock of directory '{}': a process that holds it seems to be stopped",
-                    self.path.display()
-                )
-            },
-            || match rustix::fs::flock(self.file.file(), FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => Ok(Some(DirLock(self))),
-                Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
-                Err(e) => Err(Error::from_io("lock", Subject::Path(self.path.clone()), e.into())),
-            },
-        )?;
-        Ok(self.is_current().then_some(lock))
+    /// Whether the names are this process's user's, so that it may create some.
+    pub(super) fn is_own(&self) -> bool {
+        self.owner == self.user
+    }
+
+    /// Whether this process may delete any file in it.
+    pub(super) fn may_delete(&self) -> bool {
+        self.is_own() || self.user == 0
     }
 
     /// Whether the path still leads to this directory.
-    fn is_current(&self) -> bool {
-        let there = rustix::fs::statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW);
-        there.is_ok_and(|there| FileId::from_stat(&there) == self.id)
+    pub(super) fn is_current(&self) -> io::Result<bool> {
+        self.id.is_at(&self.path)
     }
-}
 
-/// Opens the directory of a scope, if it exists, and locks it, as often as it takes; then calls `act` under
-/// the lock.
-pub(super) fn with_locked<T>(
-    scope: Scope,
-    given: Option<&Path>,
-    act: impl FnOnce(&ScopeDir) -> Result<T>,
-) -> Result<Option<T>> {
-    loop {
-        let Some(dir) = ScopeDir::open(scope, given, false)? else { return Ok(None) };
-        if let Some(_lock) = dir.lock()? {
-            return act(&dir).map(Some);
+    /// Which file a name in this directory leads to, if to any. Fails where that can't be looked at.
+    pub(super) fn id_at(&self, name: &str) -> rustix::io::Result<Option<FileId>> {
+        match rustix::fs::statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(there) => Ok(Some(FileId::from_stat(&there))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(e),
         }
     }
-}
 
-/// The error of a call on a directory.
-pub(super) fn io(doing: &str, dir: &ScopeDir, e: impl Into<io::Error>) -> Error {
-    Error::from_io(doing, Subject::Path(dir.path.clone()), e.into())
+    /// Opens a file of the directory, whatever it is.
+    pub(super) fn open_file(&self, name: &str, write: bool) -> rustix::io::Result<File> {
+        let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
+        // NONBLOCK: a planted FIFO must not block.
+        let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        retry_on_intr(|| rustix::fs::openat(&self.file, name, flags, Mode::empty())).map(File::from)
+    }
+
+    /// Opens a file of the directory for writing too, where this user may, and says so.
+    pub(super) fn open_widest(&self, name: &str) -> rustix::io::Result<(File, bool)> {
+        match self.open_file(name, true) {
+            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
+                self.open_file(name, false).map(|file| (file, false))
+            }
+            other => other.map(|file| (file, true)),
+        }
+    }
+
+    pub(super) fn unlink(&self, name: &str) -> rustix::io::Result<()> {
+        rustix::fs::unlinkat(&self.file, name, AtFlags::empty())
+    }
+
+    /// Opens the directory so that its names can be read.
+    ///
+    /// # Errors
+    ///
+    /// `AccessDenied` for a directory of another user's.
+    pub(super) fn open_list(&self) -> Result<File> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match retry_on_intr(|| rustix::fs::openat(&self.file, ".", flags, Mode::empty())) {
+            Ok(file) => Ok(File::from(file)),
+            Err(Errno::ACCESS | Errno::PERM) => Err(Error::denied(
+                Subject::Path(self.path.clone()),
+                format!("only user {} and root can list these names", self.owner),
+            )),
+            Err(e) => Err(self.failed("open", e)),
+        }
+    }
+
+    /// The error of a call on this directory.
+    pub(super) fn failed(&self, doing: &str, e: impl Into<io::Error>) -> Error {
+        let error = e.into();
+        match error.kind() {
+            // Whoever gets the error asked for a name, and not for this.
+            io::ErrorKind::NotFound => Error::io(format!("{doing} '{}'", self.path.display()), error),
+            _ => refused(doing, Subject::Path(self.path.clone()), error),
+        }
+    }
 }

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use super::inspect::FileId;
 use super::lock::{self, MAPPED};
 use super::os;
+use super::refusal::refused;
 use super::size::{check_size_limit, size_file};
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
@@ -56,7 +57,7 @@ pub(crate) fn open_file(
     };
     let refuse = |doing: &str, e: io::Error| match e.kind() {
         io::ErrorKind::IsADirectory => Error::denied(subject(), "it is a directory; give the path of a file"),
-        _ => Error::from_io(doing, subject(), e),
+        _ => refused(doing, subject(), e),
     };
     let mut attempts = 0;
     loop {
@@ -157,7 +158,7 @@ pub(crate) fn while_unmapped(file: &File, act: impl FnOnce()) {
 }
 
 pub(crate) fn is_file_at(file: &File, path: &Path) -> bool {
-    FileId::of(file).is_ok_and(|id| id.is_at(path))
+    FileId::of(file).and_then(|id| id.is_at(path)).unwrap_or(false)
 }
 
 /// Ends what [`empty_file`] began: others may map the file from here on.

@@ -1,5 +1,4 @@
-//! What a forked child must not share with its parent: the descriptors that carry locks of values, cells and
-//! directories.
+//! What a forked child must not share with its parent: the descriptors that carry locks of values and cells.
 //!
 //! A lock belongs to the open file description, which parent and child share after a fork. If that stayed so,
 //! a child that lives on would keep a dead parent's locks. So the child gives up these descriptors at once,
@@ -18,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
+static FORKS: AtomicU32 = AtomicU32::new(0);
 /// Whether forks call the three functions below.
 static NOTICED: AtomicBool = AtomicBool::new(false);
 /// The file that a child's descriptors for locks are redirected to. It is opened beforehand, because a fork
@@ -40,6 +40,19 @@ thread_local! {
 #[inline]
 pub(crate) fn fork_generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
+}
+
+/// How many forks this process and those before it have begun and ended, as far as they are noticed: unlike
+/// [`fork_generation`], it changes in the parent too. The number is odd while this process forks.
+pub(super) fn forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// Calls `act` while no other thread forks. It must neither open nor drop a [`LockFile`].
+pub(super) fn without_forks<R>(act: impl FnOnce() -> R) -> R {
+    let forks_itself = HELD.with(|held| held.borrow().is_some());
+    let _registry = (!forks_itself).then(descriptors);
+    act()
 }
 
 fn descriptors() -> Registry {
@@ -133,18 +146,25 @@ extern "C" fn before() {
         let mut held = held.borrow_mut();
         if held.is_none() {
             **held = Some(descriptors());
+            FORKS.fetch_add(1, Ordering::Relaxed);
         }
     });
 }
 
 extern "C" fn parent() {
-    HELD.with(|held| drop(held.borrow_mut().take()));
+    HELD.with(|held| {
+        if let Some(registry) = held.borrow_mut().take() {
+            FORKS.fetch_add(1, Ordering::Relaxed);
+            drop(registry);
+        }
+    });
 }
 
 extern "C" fn child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     HELD.with(|held| {
         if let Some(descriptors) = held.borrow_mut().take() {
+            FORKS.fetch_add(1, Ordering::Relaxed);
             let null = NOTHING.load(Ordering::Relaxed);
             for number in descriptors.iter() {
                 // The number stays open, leading to nothing, until its owner closes it.

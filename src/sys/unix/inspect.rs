@@ -1,4 +1,4 @@
-//! What an open file can tell: which file it is, and what may be done with it.
+//! What the system tells: which file an open one is, what may be done with it, and who its users are.
 //!
 //! Relies on nothing; the rest of this folder relies on it.
 
@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use rustix::fs::{FileType, OFlags, Stat};
+use rustix::io::Errno;
 
 pub(crate) fn file_access(file: &File) -> io::Result<(bool, bool)> {
     let flags = rustix::fs::fcntl_getfl(file)?;
@@ -46,14 +47,27 @@ impl FileId {
         Self { device: stat.st_dev as u64, inode: stat.st_ino }
     }
 
-    /// Whether this file stands at `path`.
-    pub(super) fn is_at(self, path: &Path) -> bool {
-        std::fs::symlink_metadata(path)
-            .is_ok_and(|there| there.dev() == self.device && there.ino() == self.inode)
+    /// Whether this file stands at `path`. Fails where that can't be looked at.
+    pub(super) fn is_at(self, path: &Path) -> io::Result<bool> {
+        match std::fs::symlink_metadata(path) {
+            Ok(there) => Ok(there.dev() == self.device && there.ino() == self.inode),
+            Err(e) => match Errno::from_io_error(&e) {
+                Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
+                _ => Err(e),
+            },
+        }
     }
 }
 
 /// Whether an entry of a directory may be a regular file; some file systems don't tell.
 pub(super) fn may_be_regular(kind: FileType) -> bool {
     matches!(kind, FileType::RegularFile | FileType::Unknown)
+}
+
+/// Part of a user namespace: so many numbers from `inside` on are those from `outside` on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UserRange {
+    pub(super) inside: u32,
+    pub(super) outside: u32,
+    pub(super) count: u32,
 }

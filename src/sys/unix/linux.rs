@@ -1,24 +1,25 @@
 //! What is special to Linux: memory files, `/proc`, `fallocate`.
 
+use std::collections::HashMap;
 use std::ffi::c_void;
 use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 #[cfg(feature = "async")]
 use std::sync::atomic::Ordering;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
-use rustix::fs::{FallocateFlags, MemfdFlags, RawDir};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, CWD, FallocateFlags, MemfdFlags, Mode, OFlags, RawDir, SeekFrom};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::mm::{Advice, MlockFlags};
 use rustix::thread::ClockId;
 use rustix::thread::{Timespec, futex};
 
-use super::inspect::{FileId, file_access, may_be_regular};
+use super::inspect::{FileId, UserRange, may_be_regular};
 use super::zeroes::write_zeroes;
 #[cfg(feature = "async")]
 use crate::backoff::Backoff;
@@ -27,10 +28,75 @@ use crate::terms::Scope;
 pub(super) const OFD_SETLK: libc::c_int = libc::F_OFD_SETLK;
 pub(super) const OFD_GETLK: libc::c_int = libc::F_OFD_GETLK;
 
+/// How a directory is opened to find files in it, and do nothing else with it.
+pub(super) const FIND_ONLY: OFlags = OFlags::PATH;
+
+/// The mode of a name's file beside the rights: cleaners of temporary files leave a file with the sticky bit
+/// alone (systemd-tmpfiles does).
+pub(super) const KEPT: u32 = 0o1000;
+
 /// Where scopes' directories may lie; the first one that exists and is safe wins. The list does not depend on
 /// the environment: a service and a shell must arrive at the same place.
 pub(super) fn base_directories(_scope: Scope) -> Vec<PathBuf> {
     vec!["/dev/shm".into(), "/tmp".into()]
+}
+
+/// Whether this process has rights that whoever started it did not have.
+pub(super) fn is_set_user_id() -> bool {
+    // SAFETY: the call only reads what the kernel gave this process at its start.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// The numbers of users in this process's user namespace; `None` where the system does not tell.
+pub(super) fn user_ranges() -> Option<Vec<UserRange>> {
+    let table = fs::read_to_string("/proc/self/uid_map").ok()?;
+    let range = |line: &str| {
+        let mut numbers = line.split_ascii_whitespace().map(|number| number.parse::<u32>().ok());
+        Some(UserRange { inside: numbers.next()??, outside: numbers.next()??, count: numbers.next()?? })
+    };
+    table.lines().map(range).collect()
+}
+
+/// Sets the mode of an open directory, which `path` leads to.
+pub(super) fn set_mode(directory: &File, path: &Path, mode: u32) -> rustix::io::Result<()> {
+    let mode = Mode::from_raw_mode(mode);
+    // A description that only finds files can't be used for this.
+    let by_number = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    match rustix::fs::chmod(&by_number, mode) {
+        Err(Errno::NOENT | Errno::NOTDIR) => rustix::fs::chmod(path, mode),
+        other => other,
+    }
+}
+
+/// Makes a file in a directory that has no name there yet. `None` where the file system has no such files.
+pub(super) fn unnamed_file(directory: &File) -> rustix::io::Result<Option<File>> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    match retry_on_intr(|| rustix::fs::openat(directory, ".", flags, Mode::RUSR | Mode::WUSR)) {
+        Ok(file) => Ok(Some(File::from(file))),
+        // Not this file system, or not this kernel.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Gives an [`unnamed_file`] a name that nothing has. Returns whether the system can do that; fails with
+/// `EXIST` where something has the name.
+pub(super) fn name_file(file: &File, directory: &File, name: &str) -> rustix::io::Result<bool> {
+    // Before Linux 6.10 this needs a capability.
+    match rustix::fs::linkat(file, "", directory, name, AtFlags::EMPTY_PATH) {
+        Ok(()) => return Ok(true),
+        Err(Errno::NOENT | Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::NOSYS) => {}
+        Err(e) => return Err(e),
+    }
+    let by_number = format!("/proc/self/fd/{}", file.as_raw_fd());
+    match rustix::fs::linkat(CWD, &by_number, directory, name, AtFlags::SYMLINK_FOLLOW) {
+        Ok(()) => Ok(true),
+        // There is no /proc, or it is kept from this process; or the directory has gone.
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::PERM | Errno::ACCESS | Errno::XDEV | Errno::NOSYS) => {
+            Ok(false)
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// A file in memory that has no name. [`reopen`] works on it, so its second description is left for later.
@@ -56,9 +122,9 @@ pub(super) fn reserve(file: &File, start: u64, len: u64) -> rustix::io::Result<(
     loop {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), start, len) {
             Err(Errno::INTR) => {}
-            // This file system lacks the call; writing zeroes does the same. The bytes are new, so nothing is
-            // lost.
-            Err(Errno::OPNOTSUPP) => return write_zeroes(file, start, len),
+            // This file system or this kernel lacks the call; writing zeroes does the same. The bytes are
+            // new, so nothing is lost.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return write_zeroes(file, start, len),
             other => return other,
         }
     }
@@ -186,21 +252,22 @@ pub(crate) fn wake_all(word: &AtomicU64) {
     let _ = futex::wake(for_kernel(word), futex::Flags::empty(), i32::MAX as u32);
 }
 
-/// The same file under a new open file description, with the same right to write.
-pub(super) fn reopen(file: &File) -> io::Result<File> {
-    let (_, write) = file_access(file)?;
+/// The same file under a new open file description.
+pub(super) fn reopen(file: &File, write: bool) -> io::Result<File> {
     fs::OpenOptions::new().read(true).write(write).open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// The path of an open file, if the path still leads to it.
 pub(super) fn path_of(file: &File) -> Option<PathBuf> {
     let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-    FileId::of(file).ok()?.is_at(&path).then_some(path)
+    FileId::of(file).and_then(|id| id.is_at(&path)).unwrap_or(false).then_some(path)
 }
 
 /// The processes that have one of `files` open: for each file, their process ids in ascending order.
 /// Processes that `/proc` does not show (other users', other pid namespaces') are missing.
 pub(super) fn holders(files: &[FileId]) -> Option<Vec<Vec<u32>>> {
+    let places: HashMap<(u64, u64), usize> =
+        files.iter().enumerate().map(|(at, file)| ((file.device, file.inode), at)).collect();
     let mut found = vec![Vec::new(); files.len()];
     for process in fs::read_dir("/proc").ok()?.flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -209,11 +276,10 @@ pub(super) fn holders(files: &[FileId]) -> Option<Vec<Vec<u32>>> {
         let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { continue };
         for descriptor in descriptors.flatten() {
             let Ok(metadata) = fs::metadata(descriptor.path()) else { continue };
-            let id = FileId { device: metadata.dev(), inode: metadata.ino() };
-            if let Some(at) = files.iter().position(|file| *file == id)
-                && found[at].last() != Some(&pid)
+            if let Some(at) = places.get(&(metadata.dev(), metadata.ino()))
+                && found[*at].last() != Some(&pid)
             {
-                found[at].push(pid);
+                found[*at].push(pid);
             }
         }
     }
@@ -233,8 +299,24 @@ pub(crate) fn coarse_time() -> u64 {
 /// whatever kind of file has it. Nobody may have read from the description of `directory`.
 pub(super) fn file_names(
     directory: &File,
-    mut wanted: impl FnMut(&str) -> bool,
+    wanted: impl FnMut(&str) -> bool,
 ) -> rustix::io::Result<Vec<String>> {
+    some_file_names(directory, 0, usize::MAX, wanted).map(|(names, _)| names)
+}
+
+/// A part of the names that [`file_names`] gives: at most `most` that are `wanted`, from the place `from` in
+/// the directory on, and the place where the next look should start. From 0 on, it starts at the beginning;
+/// 0 comes back at the end. Any other number that did not come from here may give names, none, or an error.
+pub(super) fn some_file_names(
+    directory: &File,
+    from: u64,
+    most: usize,
+    mut wanted: impl FnMut(&str) -> bool,
+) -> rustix::io::Result<(Vec<String>, u64)> {
+    if from > 0 {
+        rustix::fs::seek(directory, SeekFrom::Start(from))?;
+    }
+    // A sweep needs no more than one reading.
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut entries = RawDir::new(directory, &mut buffer);
     let mut names = Vec::new();
@@ -245,7 +327,10 @@ pub(super) fn file_names(
             && may_be_regular(entry.file_type())
         {
             names.push(name.to_owned());
+            if names.len() == most {
+                return Ok((names, entry.next_entry_cookie()));
+            }
         }
     }
-    Ok(names)
+    Ok((names, 0))
 }

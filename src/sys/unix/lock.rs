@@ -3,7 +3,7 @@
 //! Byte ranges under open file descriptions (`F_OFD_SETLK`): they belong to the description. So they survive
 //! the closing of another descriptor of the same file (classic `fcntl` locks don't), and they conflict
 //! between two handles of one process. They lie at 2⁶² and above, where no data and no other program's locks
-//! are. The directory's lock is a `flock`, because exclusive ranges need a descriptor that can write.
+//! are.
 
 use std::fs::File;
 use std::io;
@@ -12,6 +12,7 @@ use std::os::fd::AsRawFd;
 use super::fork::LockFile;
 use super::os;
 use crate::error::{Error, Result};
+use crate::steps::{self, Fault};
 use crate::sys::asked::{LockId, LockMode};
 use crate::sys::held::HeldTable;
 use crate::sys::per_process::ForkMutex;
@@ -67,14 +68,39 @@ pub(super) fn try_lock(file: &File, id: LockId, mode: LockMode) -> io::Result<bo
     )
 }
 
+/// Takes the lock that shows a living holder.
+pub(super) fn try_hold(file: &File) -> io::Result<bool> {
+    set(file, LIFE, RDLCK)
+}
+
+/// Claims a name: takes its lock exclusively, which is granted where no other description has it. In one step
+/// where this description is a holder's.
+pub(super) fn claim(file: &File) -> io::Result<bool> {
+    if steps::is_faulty(Fault::AsksInsteadOfClaiming) {
+        return is_held(file, LIFE).map(|is_held| !is_held);
+    }
+    set(file, LIFE, WRLCK)
+}
+
+/// Releases the lock of a holder or a claimant.
+pub(super) fn let_go(file: &File) {
+    // Unlocking what is held can't fail, and unlocking what is not does nothing.
+    let _ = set(file, LIFE, UNLCK);
+}
+
 /// Whether a description other than this one holds the lock in any way. Works on a read-only descriptor too.
 pub(super) fn is_held(file: &File, id: LockId) -> io::Result<bool> {
     let mut range = range(id, WRLCK);
-    // SAFETY: the descriptor is open as long as `file` is borrowed, and `range` is a valid `flock`.
-    if unsafe { libc::fcntl(file.as_raw_fd(), os::OFD_GETLK, &raw mut range) } != 0 {
-        return Err(io::Error::last_os_error());
+    loop {
+        // SAFETY: the descriptor is open as long as `file` is borrowed, and `range` is a valid `flock`.
+        if unsafe { libc::fcntl(file.as_raw_fd(), os::OFD_GETLK, &raw mut range) } == 0 {
+            return Ok(range.l_type != UNLCK);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
     }
-    Ok(range.l_type != UNLCK)
 }
 
 /// The locks that one handle holds. They lie on a separate description, opened when first needed. A forked
@@ -89,12 +115,14 @@ struct State {
 }
 
 impl State {
-    /// The descriptor for locks on the file `of`, and the locks held.
-    fn of(&mut self, of: &File) -> Result<(&File, &mut HeldTable<()>)> {
+    /// The descriptor for locks, which `open` opens when it is first needed, and the locks held.
+    fn opened(&mut self, open: impl FnOnce() -> io::Result<File>) -> Result<(&File, &mut HeldTable<()>)> {
         let file = match self.file.take() {
             Some(file) => file,
-            None => LockFile::open(|| os::reopen(of))
-                .map_err(|e| Error::io("open a map's file once more for its locks".to_owned(), e))?,
+            None => LockFile::open(open).map_err(|e| match e.kind() {
+                io::ErrorKind::PermissionDenied => Error::unsupported(e),
+                _ => Error::io("open a map's file once more for its locks".to_owned(), e),
+            })?,
         };
         Ok((self.file.insert(file).file(), &mut self.held))
     }
@@ -107,9 +135,14 @@ impl RangeLocks {
         Self(ForkMutex::new(State { file, held: HeldTable::default() }))
     }
 
-    pub(super) fn try_lock(&self, of: &File, id: LockId, mode: LockMode) -> Result<bool> {
+    pub(super) fn try_lock(
+        &self,
+        open: impl FnOnce() -> io::Result<File>,
+        id: LockId,
+        mode: LockMode,
+    ) -> Result<bool> {
         let mut state = self.0.lock();
-        let (file, held) = state.of(of)?;
+        let (file, held) = state.opened(open)?;
         held.try_lock(id, mode, || {
             let got = try_lock(file, id, mode).map_err(|e| match e.raw_os_error() {
                 Some(libc::EBADF) => {
@@ -131,7 +164,12 @@ impl RangeLocks {
     }
 
     /// Whether a description other than this handle's holds the lock in any way.
-    pub(super) fn is_held_elsewhere(&self, of: &File, id: LockId) -> Result<bool> {
-        is_held(self.0.lock().of(of)?.0, id).map_err(|e| Error::io("ask who holds a lock".to_owned(), e))
+    pub(super) fn is_held_elsewhere(
+        &self,
+        open: impl FnOnce() -> io::Result<File>,
+        id: LockId,
+    ) -> Result<bool> {
+        is_held(self.0.lock().opened(open)?.0, id)
+            .map_err(|e| Error::io("ask who holds a lock".to_owned(), e))
     }
 }

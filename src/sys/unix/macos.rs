@@ -6,19 +6,55 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::inspect::{FileId, file_access, may_be_regular};
+use super::inspect::{FileId, UserRange, may_be_regular};
 use super::zeroes::write_zeroes;
 use crate::sys::poll::poll_any;
 use crate::terms::Scope;
 
 pub(super) const OFD_SETLK: libc::c_int = libc::F_OFD_SETLK;
 pub(super) const OFD_GETLK: libc::c_int = libc::F_OFD_GETLK;
+
+/// How a directory is opened to find files in it, and do nothing else with it: `O_EXEC`, which makes
+/// `O_SEARCH` together with `O_DIRECTORY`.
+pub(super) const FIND_ONLY: OFlags = OFlags::from_bits_retain(0x4000_0000);
+
+/// The mode of a name's file beside the rights: macOS keeps the sticky bit from files.
+pub(super) const KEPT: u32 = 0;
+
+/// Whether this process has rights that whoever started it did not have.
+pub(super) fn is_set_user_id() -> bool {
+    // SAFETY: the call takes nothing and only reads the process's own state.
+    unsafe { libc::issetugid() != 0 }
+}
+
+/// There are no user namespaces.
+pub(super) fn user_ranges() -> Option<Vec<UserRange>> {
+    None
+}
+
+/// Sets the mode of an open directory, which `path` leads to.
+pub(super) fn set_mode(_directory: &File, path: &Path, mode: u32) -> rustix::io::Result<()> {
+    rustix::fs::chmod(path, Mode::from_raw_mode(mode as _))
+}
+
+/// macOS has no files without a name.
+#[expect(clippy::unnecessary_wraps, reason = "the same signature on every system")]
+pub(super) fn unnamed_file(_directory: &File) -> rustix::io::Result<Option<File>> {
+    Ok(None)
+}
+
+/// See [`unnamed_file`].
+#[expect(clippy::unnecessary_wraps, reason = "the same signature on every system")]
+pub(super) fn name_file(_file: &File, _directory: &File, _name: &str) -> rustix::io::Result<bool> {
+    Ok(false)
+}
 
 /// Where scopes' directories may lie; the first one that exists and is safe wins. The global scope lies in
 /// `/tmp`: the per-user directory is closed to other users.
@@ -158,9 +194,8 @@ pub(crate) fn sleep_on_any(words: &[(&AtomicU64, u64)], limit: Duration) -> Opti
 /// Does nothing: nobody sleeps in the system. See [`sleep_on`].
 pub(crate) fn wake_all(_word: &AtomicU64) {}
 
-/// The same file under a new open file description, with the same right to write.
-pub(super) fn reopen(file: &File) -> io::Result<File> {
-    let (_, write) = file_access(file)?;
+/// The same file under a new open file description.
+pub(super) fn reopen(file: &File, write: bool) -> io::Result<File> {
     let path = path_of(file).ok_or(io::ErrorKind::NotFound)?;
     fs::OpenOptions::new().read(true).write(write).open(path)
 }
@@ -169,7 +204,7 @@ pub(super) fn reopen(file: &File) -> io::Result<File> {
 pub(super) fn path_of(file: &File) -> Option<PathBuf> {
     let path = rustix::fs::getpath(file).ok()?;
     let path = PathBuf::from(std::ffi::OsString::from_vec(path.into_bytes()));
-    FileId::of(file).ok()?.is_at(&path).then_some(path)
+    FileId::of(file).and_then(|id| id.is_at(&path)).unwrap_or(false).then_some(path)
 }
 
 /// macOS offers no way to ask who has a file open without extra rights.
@@ -198,4 +233,18 @@ pub(super) fn file_names(
         }
     }
     Ok(names)
+}
+
+/// A part of the names that [`file_names`] gives: at most `most`, from the one with the number `from` on, and
+/// the number where the next look should start; 0 at the end.
+pub(super) fn some_file_names(
+    directory: &File,
+    from: u64,
+    most: usize,
+    wanted: impl FnMut(&str) -> bool,
+) -> rustix::io::Result<(Vec<String>, u64)> {
+    let all = file_names(directory, wanted)?;
+    let names: Vec<String> = all.iter().skip(from as usize).take(most).cloned().collect();
+    let next = from + names.len() as u64;
+    Ok((names, if next < all.len() as u64 { next } else { 0 }))
 }

@@ -11,12 +11,17 @@ pub(super) mod fork;
 mod hold;
 mod inspect;
 mod lock;
+mod look;
+mod make;
 mod mapping;
 mod names;
 mod opening;
 mod record;
+mod refusal;
 mod section;
 mod size;
+mod sweep;
+mod users;
 mod zeroes;
 
 #[cfg_attr(target_os = "macos", path = "macos.rs")]
@@ -27,8 +32,9 @@ pub(crate) use self::file::{empty_file, grow_file, is_file_at, open_file, while_
 pub(crate) use self::fork::fork_generation;
 pub(crate) use self::inspect::{allocated, file_access, has_no_length};
 pub(crate) use self::mapping::Mapping;
-pub(crate) use self::names::{collect_garbage, list};
 #[cfg(feature = "async")]
 pub(crate) use self::os::sleep_on_any;
 pub(crate) use self::os::{coarse_time, sleep_on, wake_all};
 pub(crate) use self::section::Section;
+pub(crate) use self::sweep::{collect_garbage, list};
+pub(crate) use self::users::{group_number, user_number};

@@ -3,7 +3,6 @@
 use std::fs::File;
 
 use super::file::{path_of, set_inheritable, share_mapped};
-use super::lock::RangeLocks;
 use super::names;
 use super::section::{Opened, Section};
 use crate::error::{Error, Result};
@@ -35,7 +34,7 @@ impl Section {
             }
         }
         set_inheritable(&file, request.inheritable)?;
-        Ok(Self { file, data_offset: 0, hold, locks: RangeLocks::default() })
+        Ok(Self::on_file(file, hold))
     }
 }
 

@@ -4,16 +4,21 @@
 
 use std::fs::File;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::os;
 use crate::error::{Error, Result};
 use crate::terms::Subject;
 
-/// Checks that this process may make a file of `length` bytes. Exceeding the limit would raise SIGXFSZ, which
-/// ends the process.
+/// The limit of this process for the length of a file that it writes to. Exceeding it would raise SIGXFSZ,
+/// which ends the process.
+pub(super) fn size_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Fsize).current
+}
+
+/// Checks that this process may make a file of `length` bytes.
 pub(super) fn check_size_limit(length: u64, needed: u64, subject: &Subject) -> Result<()> {
-    match rustix::process::getrlimit(rustix::process::Resource::Fsize).current {
+    match size_limit() {
         Some(limit) if length > limit => Err(Error::no_space(
             subject.clone(),
             needed,
@@ -46,7 +51,11 @@ pub(super) fn size_file(
         .filter(|end| i64::try_from(*end).is_ok())
         .ok_or_else(|| no_space("no file can be that long; ask for less".to_owned()))?;
     check_size_limit(end, capacity, subject)?;
-    let sized = if delay { rustix::fs::ftruncate(file, end) } else { os::reserve(file, start, capacity) };
+    let sized = if delay {
+        retry_on_intr(|| rustix::fs::ftruncate(file, end))
+    } else {
+        os::reserve(file, start, capacity)
+    };
     sized.map_err(|e| match e {
         Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::FBIG | Errno::INVAL => no_space(format!(
             "the file system that holds it has no room ({e}); free some, ask for less, or choose another \

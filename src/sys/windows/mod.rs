@@ -24,7 +24,7 @@ pub(crate) use self::file::{
 };
 pub(crate) use self::fork::fork_generation;
 pub(crate) use self::mapping::Mapping;
-pub(crate) use self::naming::{collect_garbage, list};
+pub(crate) use self::naming::{collect_garbage, group_number, list, user_number};
 pub(crate) use self::section::Section;
 #[cfg(feature = "async")]
 pub(crate) use self::wake::sleep_on_any;

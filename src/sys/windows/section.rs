@@ -253,6 +253,18 @@ impl Section {
         self.flush_device(subject)
     }
 
+    /// A handle of another user's has its locks like any other.
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) fn is_guest(&self) -> bool {
+        false
+    }
+
+    /// The kernel takes a name from no section that has a handle.
+    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) fn check_name(&self, _subject: &Subject) -> Result<()> {
+        Ok(())
+    }
+
     pub(crate) fn try_lock(&self, id: LockId, mode: LockMode) -> Result<bool> {
         self.locks.try_lock(self.file.as_deref(), id, mode)
     }

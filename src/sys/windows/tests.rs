@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::windows::io::{AsRawHandle, OwnedHandle};
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::ptr;
@@ -15,17 +15,19 @@ use windows_sys::Win32::Security::Authorization::{
     ConvertSecurityDescriptorToStringSecurityDescriptorW, GetSecurityInfo, SDDL_REVISION_1, SE_KERNEL_OBJECT,
 };
 use windows_sys::Win32::Security::DACL_SECURITY_INFORMATION;
+use windows_sys::Win32::Storage::FileSystem::READ_CONTROL;
 use windows_sys::Win32::System::SystemServices::MAXIMUM_ALLOWED;
-use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessTimes};
+use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessTimes, OpenEventW};
 
+use super::naming::prefix;
 use super::section::Opened;
 use super::{kernel, sleep_on, wake, wake_all};
 use crate::cell::{Cell, CellOptions, Durability};
 use crate::error::ErrorKind;
 use crate::map::dotnet::create_from_file;
 use crate::map::{MapOptions, MemoryMappedFile, ViewAccessor};
-use crate::name::MapName;
-use crate::sys::{Disposition, LockId, LockMode, Named, Request, Section};
+use crate::name::{MapName, name_hash};
+use crate::sys::{Disposition, LockId, LockMode, Named, Request, Section, Within};
 use crate::terms::{Access, FileMode, Rights, Scope};
 
 fn name(of: &str) -> String {
@@ -44,7 +46,8 @@ fn request(capacity: u64) -> Request {
 
 fn open(name: &str, disposition: Disposition) -> crate::Result<Opened> {
     let name = MapName::parse(name, None)?;
-    let place = Named { name: &name, directory: None, mode: None, owner: None, head: &[] };
+    let within = Within { scope: name.scope(), directory: None, owner: None };
+    let place = Named { name: &name, within, mode: None, group: None, head: &[] };
     Section::named(place, disposition, request(5000))
 }
 
@@ -295,7 +298,8 @@ fn the_kernel_refuses_what_a_handle_has_no_right_to() {
     let name = name("rights");
     let _map = MemoryMappedFile::create_new(&name, 4096).unwrap();
     let name = MapName::parse(&name, None).unwrap();
-    let place = Named { name: &name, directory: None, mode: None, owner: None, head: &[] };
+    let within = Within { scope: name.scope(), directory: None, owner: None };
+    let place = Named { name: &name, within, mode: None, group: None, head: &[] };
     let mut wish = request(0);
     wish.rights = Rights::READ | Rights::READ_PERMISSIONS;
     let opened = Section::named(place, Disposition::OpenExisting, wish).unwrap();
@@ -366,13 +370,19 @@ fn prefixes_are_those_of_the_kernel() {
 
 #[test]
 fn what_windows_lacks_is_said() {
-    let options = MapOptions::new();
-    for options in [options.clone().directory("C:\\x"), options.clone().owned_by(1), options.file_mode(0o644)]
-    {
+    let global = MapOptions::new().scope(Scope::Global);
+    for options in [
+        MapOptions::new().directory("C:\\x"),
+        MapOptions::new().file_mode(0o644),
+        global.clone().owned_by(1),
+        global.clone().owned_by("alice"),
+        global.clone().group(1),
+        global.group("staff"),
+    ] {
         assert_eq!(options.create_new(&name("lacks"), 10).unwrap_err().kind(), ErrorKind::Unsupported);
     }
-    assert_eq!(crate::map::list(Scope::User, None).unwrap_err().kind(), ErrorKind::Unsupported);
-    assert!(crate::map::collect_garbage(Scope::User, None).unwrap().is_empty());
+    assert_eq!(crate::map::list(&MapOptions::new()).unwrap_err().kind(), ErrorKind::Unsupported);
+    assert!(crate::map::collect_garbage(&MapOptions::new()).unwrap().is_empty());
 }
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -824,20 +834,80 @@ fn admitted(object: &OwnedHandle) -> String {
     String::from_utf16_lossy(text).trim_end_matches('\0').to_owned()
 }
 
-#[test]
-fn only_the_creating_user_is_admitted() {
-    // No other user is at hand here, so this checks what the kernel says of the objects.
+/// The access list of the event of this name: its owner may always read that.
+fn admitted_to_event(name: &str) -> String {
+    let name = kernel::wide(name);
+    // SAFETY: the name ends with a NUL and outlives the call.
+    let event = unsafe { OpenEventW(READ_CONTROL, 0, name.as_ptr()) };
+    assert!(!event.is_null(), "{}", std::io::Error::last_os_error());
+    // SAFETY: the call returned a handle that nothing else owns.
+    admitted(&unsafe { OwnedHandle::from_raw_handle(event) })
+}
+
+/// Fails unless the list is protected from inheritance and has one entry, which gives this user these rights.
+#[track_caller]
+fn assert_admits_this_user(admitted: &str, rights: &str) {
     let own = kernel::user_sid().unwrap();
+    assert_eq!(admitted.matches('(').count(), 1, "{admitted}");
+    assert!(admitted.starts_with(&format!("D:P(A;;{rights}")), "{admitted}");
+    assert!(admitted.ends_with(&format!(";;;{own})")), "{admitted}, and not {own}");
+}
+
+// No other user is at hand here, so these check what the kernel says of the objects.
+
+#[test]
+fn only_the_creating_user_is_admitted_to_maps() {
     let map = name("admitted");
-    let _map = MemoryMappedFile::create_new(&map, 1).unwrap();
-    let _cell = cell(&format!("{map}-cell"));
-    for name in [map.clone(), format!("{map}-cell")] {
-        let name = kernel::wide(&format!("Local\\{name}"));
-        let admitted = admitted(&kernel::open_section(&name, MAXIMUM_ALLOWED, false).unwrap());
-        // Protected from inheritance, with one entry, which allows.
-        assert!(admitted.starts_with("D:P(A;") && admitted.matches('(').count() == 1, "{admitted}");
-        assert!(admitted.ends_with(&format!(";{own})")), "{admitted}, and not {own}");
+    let folder = temporary("admitted");
+    for scope in ["Local", "Global"] {
+        let names = ["", "-cell", "-file"].map(|kind| format!("{scope}\\{map}{kind}"));
+        let _map = MemoryMappedFile::create_new(&names[0], 1).unwrap();
+        let _cell = cell(&names[1]);
+        let options = MapOptions::new().map_name(&names[2]);
+        let _file = create_from_file(folder.join(scope), FileMode::CreateNew, 1, &options).unwrap();
+        for name in names {
+            let section = kernel::open_section(&kernel::wide(&name), MAXIMUM_ALLOWED, false).unwrap();
+            assert_admits_this_user(&admitted(&section), "");
+        }
     }
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn nobody_is_admitted_to_a_lock_and_this_user_to_sharing_one() {
+    let name = name("admitted-lock");
+    for scope in [Scope::User, Scope::Global] {
+        let map = MapOptions::new().scope(scope).create_new(&name, 1).unwrap();
+        assert!(map.section().try_lock(LockId(3), LockMode::Exclusive).unwrap());
+        assert!(map.section().try_lock(LockId(4), LockMode::Shared).unwrap());
+        let lock = format!("{}handover.lock.{:032x}", prefix(scope), name_hash(&name));
+        let exclusive = admitted_to_event(&format!("{lock}.3"));
+        assert!(exclusive.starts_with("D:P(D;;") && exclusive.ends_with(";;;WD)"), "{exclusive}");
+        assert_eq!(exclusive.matches('(').count(), 1, "{exclusive}");
+        // To take part (0x2, which this language calls DC), and not to look: a handle that looks would keep
+        // it.
+        assert_admits_this_user(&admitted_to_event(&format!("{lock}.4.shared")), "DC;");
+    }
+}
+
+#[test]
+fn only_the_creating_user_is_admitted_to_bells() {
+    let name = name("admitted-bell");
+    for scope in [Scope::User, Scope::Global] {
+        let map_name = MapName::parse(&name, Some(scope)).unwrap();
+        let bell = wake::Named::of_name(&map_name).bell().unwrap();
+        let event = format!("{}handover.bell.{:032x}.0", prefix(scope), name_hash(&name));
+        assert_admits_this_user(&admitted_to_event(&event), "");
+        drop(bell);
+    }
+    let folder = temporary("admitted-bell");
+    let file = fs::File::create(folder.join("file")).unwrap();
+    let (volume, number) = super::file::identity(&file).unwrap();
+    let _bell = wake::Named::of_file(&file).bell().unwrap();
+    let event = format!("Global\\handover.bell.file.{volume:08x}.{number:016x}.0");
+    assert_admits_this_user(&admitted_to_event(&event), "");
+    drop(file);
+    fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

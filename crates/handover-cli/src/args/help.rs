@@ -9,10 +9,13 @@ When a name disappears:
   is killed (even with SIGKILL); nobody has to clean up. Then 'get' says that
   there is no such map, and the next 'put' starts afresh. A value put with
   --path is in a file and stays until that file is deleted.
+  If somebody deletes the name's file under its holders (a log-out or a cleaner
+  of temporary files may), 'put' and 'watch' say so at once and end.
 
 Who can see it:
   Only you (processes of your user), unless it was put in the global scope
-  (--global, or a name that starts with 'Global\\') with a wider --mode.
+  (--global, or a name that starts with 'Global\\') with a --group or a wider
+  --mode. Others find it there by your name: --owner.
 
 Exit codes:
   0  done
@@ -21,6 +24,7 @@ Exit codes:
   3  no such map
   4  timed out
   5  a map of another kind, or one that holds no value yet (or no longer)
+  6  the name was lost: its file was deleted, moved or replaced while held
   'put NAME … -- COMMAND' ends with the code of COMMAND.
 
 Examples:
@@ -40,6 +44,8 @@ How long the name lives:
   it, unless another process has the map open; then it goes with the last one.
   With --path the value goes to a file, 'put' returns at once, and the value
   stays until the file is deleted.
+  If the name is lost (its file was deleted, moved or replaced by somebody), 'put'
+  says so at once and ends with exit code 6; with a COMMAND, once that has ended.
 
 When the value goes before the name:
   After --ttl nobody can read it, and 'put' wipes it. 'handover take' takes it
@@ -68,7 +74,8 @@ Examples:
   handover put --path settings.map '{\"level\":3}'    in a file, to stay
   handover put logo --bytes --file logo.svg         any bytes
   handover put example '{\"Bearer\":\"…\"}' --plain     for a C# program
-  handover put 'Global\\news' --mode 0644 '\"hello\"'  for all users to read";
+  handover put 'Global\\news' --mode 0644 '\"hello\"'  for all users to read
+  handover put 'Global\\plan' --group staff 7         for a group of yours to read";
 
 pub(super) const GET_EXAMPLES: &str = "\
 'get' prints the value exactly as it was stored; it adds a line end only where
@@ -92,7 +99,7 @@ Examples:
   handover get example --newer-than 3 --wait 1m wait for version 4 or later
   handover get --path settings.map              from a file
   handover get example --plain                  from a C# program
-  handover get 'Global\\news' --owner 1000       from user 1000";
+  handover get 'Global\\news' --owner alice      from user alice";
 
 pub(super) const TAKE_EXAMPLES: &str = "\
 If several processes take at once, exactly one gets the value, and its bytes are
@@ -121,11 +128,14 @@ Prints a line of JSON for the value that is there, and one for each new one:
 
 It sleeps until there is something new. It ends with exit code 0 when the last
 process that wrote has gone, after --count lines, or when nobody reads its
-output. It holds the name while it runs.
+output. It holds the name while it runs, and ends with exit code 6 if the name is
+lost. With --follow-name it goes on in both cases: it waits for whoever has the
+name next, and its versions count from 1 again where that is another map.
 
 Examples:
   handover watch example
   handover watch example --wait 1m --count 1
+  handover watch example --wait 1h --follow-name
   handover watch example | while read -r line; do ./reload \"$line\"; done";
 
 pub(super) const LS_EXAMPLES: &str = "\
@@ -136,13 +146,17 @@ mode, process ids of the holders, age of the map, expiry of the value.
 
 If standard output is not a terminal, tabs separate the columns and there is no
 header; sizes are in bytes, the age is in seconds, the expiry is a date (UTC). A
-'-' stands for what the system does not tell and for maps of other users. 'ls'
-never shows a value and changes nothing.
+'-' stands for what the system does not tell. 'ls' never shows a value and changes
+nothing.
+
+It lists your names in both scopes. Only root can list those of others, with
+--owner.
 
 Examples:
   handover ls
   handover ls --json
-  handover ls --global";
+  handover ls --global
+  handover ls --global --owner alice                  as root";
 
 pub(super) const STAT_EXAMPLES: &str = "\
 Shows what 'ls' shows, for one name, and also when the map was created, when the
@@ -153,18 +167,20 @@ no longer), expired, incomplete (a plain value whose writer died) or unknown.
 Examples:
   handover stat example
   handover stat example --json
-  handover stat 'Global\\news' --owner 1000";
+  handover stat 'Global\\news' --owner alice";
 
 pub(super) const GC_EXAMPLES: &str = "\
-A killed holder may leave a file in the directory of names. No name leads to it,
-and the next 'put' or 'get' of any name removes it; 'gc' removes it now. It never
-touches a map that has a living holder.
+A killed holder may leave a file in the directory of names. No name leads to it.
+It goes when somebody asks for the same name; else new names look for some of it
+now and then, and 'gc' removes all of it now. It never touches a map that has a
+living holder.
 
 It prints the names of what it removed, one per line.
 
 Examples:
   handover gc
-  handover gc --json";
+  handover gc --json
+  handover gc --global --owner alice                  as root";
 
 pub(super) const DEMO_EXAMPLES: &str = "\
 What happens: a token (a signed JWT) is made; a producer process stores it under

@@ -1,9 +1,12 @@
 //! The command line: subcommands, options and help, from which completions and the manual pages come too.
 //!
-//! Relies on `clap` alone. The subcommands take these structures; nothing here knows what they do with them.
+//! Relies on `clap`, and on the library for its words. The subcommands take these structures; nothing here
+//! knows what they do with them.
 
+mod check;
 mod help;
 mod parse;
+mod scope;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,8 +14,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use handover::map::Account;
 
-use self::parse::{parse_duration, parse_mode, parse_pointer, parse_size};
+pub(crate) use self::scope::ScopeArgs;
+
+use self::parse::{parse_account, parse_duration, parse_mode, parse_pointer, parse_size};
 
 /// Hand values from one process to another through named memory
 ///
@@ -59,22 +65,6 @@ pub(crate) enum Command {
     },
 }
 
-/// Which scope a name is looked for in, and whose map is accepted there.
-#[derive(Args, Clone, Debug, Default)]
-#[group(skip)]
-pub(crate) struct ScopeArgs {
-    /// Look in the scope of all users of the machine; the same as 'Global\' before the name
-    #[arg(long)]
-    pub(crate) global: bool,
-
-    /// In the global scope, accept a map that belongs to the user with this id
-    ///
-    /// Without it, only your own maps are accepted. The owner of a map can change it at any time, and can
-    /// kill a process that reads it by truncating it: name only somebody you trust that far.
-    #[arg(long, value_name = "UID")]
-    pub(crate) owner: Option<u32>,
-}
-
 /// Store a value under a name and hold the name, or store it in a file
 ///
 /// If the name exists already, joins its map and replaces the value; otherwise creates it. The value must be
@@ -105,7 +95,7 @@ pub(crate) struct PutArgs {
     /// Store the value in this file instead of under a name, and return at once: it stays until deleted
     ///
     /// A new file is yours alone (0600), whatever the umask; a file that exists keeps its permissions.
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["global", "owner", "mode", "hold", "command"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["global", "owner", "group", "mode", "hold", "command"])]
     pub(crate) path: Option<PathBuf>,
 
     /// The value is text (UTF-8), not JSON
@@ -171,7 +161,17 @@ pub(crate) struct PutArgs {
     #[command(flatten)]
     pub(crate) scope: ScopeArgs,
 
-    /// In the global scope, the rights of a new map: 0600 (the default), 0640, 0644, 0660 or 0666
+    /// In the global scope, share a new map with this group of yours: its name or its number
+    ///
+    /// Without --mode the group may read (0640). With --mode 0660 it may write as well: replace the value,
+    /// take it, and hold the name.
+    #[arg(long, value_name = "GROUP", value_parser = parse_account)]
+    pub(crate) group: Option<Account>,
+
+    /// In the global scope, the rights of a new map: 0600, 0640, 0644, 0660 or 0666
+    ///
+    /// The default is 0600, which is you alone, and with --group 0640. 0640 and 0660 let the group read, or
+    /// read and write; 0644 and 0666 everybody. An existing map keeps its rights.
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     pub(crate) mode: Option<u32>,
 
@@ -258,6 +258,10 @@ pub(crate) struct WatchArgs {
     /// End (exit code 4) when nothing new has come for this long
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
+
+    /// Go on with whoever holds the name next, when the last writer has gone or the name was lost
+    #[arg(long, conflicts_with = "path")]
+    pub(crate) follow_name: bool,
 }
 
 /// List the names that are held, with their sizes and holders
@@ -271,6 +275,10 @@ pub(crate) struct LsArgs {
     /// Only the global scope; without it, both
     #[arg(long)]
     pub(crate) global: bool,
+
+    /// The global names of this user, by login name or uid, in place of your own; for root alone
+    #[arg(long, value_name = "USER", value_parser = parse_account, requires = "global")]
+    pub(crate) owner: Option<Account>,
 }
 
 /// Show everything about a name but its value
@@ -299,6 +307,10 @@ pub(crate) struct GcArgs {
     /// Only the global scope; without it, both
     #[arg(long)]
     pub(crate) global: bool,
+
+    /// The global names of this user, by login name or uid, in place of your own; for root alone
+    #[arg(long, value_name = "USER", value_parser = parse_account, requires = "global")]
+    pub(crate) owner: Option<Account>,
 }
 
 /// The definition without the subcommands that only the demo calls.

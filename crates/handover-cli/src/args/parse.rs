@@ -1,8 +1,10 @@
-//! Parsers for the values of options: sizes, durations, rights, pointers.
+//! Parsers for the values of options: sizes, durations, rights, users and groups, pointers.
 //!
-//! Rely on nothing but `humantime`; the definition of the command line uses them.
+//! Rely on `humantime` and the library's words; the definition of the command line uses them.
 
 use std::time::Duration;
+
+use handover::map::Account;
 
 /// Bytes: `65536`, `64K`, `64KB`, `64KiB`, all the same, in any case.
 pub(super) fn parse_size(text: &str) -> Result<u64, String> {
@@ -33,9 +35,20 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|e| format!("{e}; give a duration such as 500ms, 10s or 5m"))
 }
 
+/// What a map may be for others; the library has no more.
 pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
-    u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8)
-        .map_err(|_| "give octal digits, such as 0640".to_owned())
+    let mode = u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8);
+    mode.ok()
+        .filter(|mode| [0o600, 0o640, 0o644, 0o660, 0o666].contains(mode))
+        .ok_or_else(|| "give 0600, 0640, 0644, 0660 or 0666".to_owned())
+}
+
+/// A user or a group: its number, else its name.
+pub(super) fn parse_account(text: &str) -> Result<Account, String> {
+    if text.is_empty() {
+        return Err("give a name or a number".to_owned());
+    }
+    Ok(text.parse().map_or_else(|_| Account::from(text), Account::Number))
 }
 
 pub(super) fn parse_pointer(text: &str) -> Result<String, String> {
@@ -69,6 +82,25 @@ mod tests {
         for text in ["", "K", "-1", "1.5K", "1X", "1i", "1KK", "0", "0K", "99999999999T"] {
             assert!(parse_size(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn rights_are_those_that_a_map_can_have() {
+        for (text, mode) in [("0600", 0o600), ("644", 0o644), ("0o660", 0o660)] {
+            assert_eq!(parse_mode(text), Ok(mode), "{text}");
+        }
+        for text in ["", "0", "0777", "0999", "0400", "1600", "-644", "rw"] {
+            assert!(parse_mode(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn accounts_are_numbers_or_names() {
+        assert_eq!(parse_account("1502"), Ok(Account::Number(1502)));
+        for name in ["root", "-1", "4294967296", "1502x"] {
+            assert_eq!(parse_account(name), Ok(Account::from(name)));
+        }
+        assert!(parse_account("").is_err());
     }
 
     #[test]

@@ -11,9 +11,9 @@ mod roles;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use handover::ErrorKind;
 use handover::codec::Zeroizing;
-use handover::map::{collect_garbage, list};
-use handover::{ErrorKind, Scope};
+use handover::map::{MapOptions, collect_garbage, list};
 use serde_json::{Value as Json, json};
 
 use self::actor::Actor;
@@ -143,7 +143,7 @@ fn check(answer: &Json, version: u64, token: &str, claims: &Json) -> Result<(), 
 }
 
 fn show_holders(name: &str, producer: u32) -> Result<(), Failure> {
-    match list(Scope::User, None) {
+    match list(&MapOptions::new()) {
         Ok(maps) => {
             let map = maps
                 .into_iter()
@@ -185,7 +185,7 @@ fn ask_in_vain(name: &str) -> Result<(), Failure> {
 
 /// The `get` before swept what the producer left; another sweep must find nothing more of it.
 fn nothing_left(name: &str) -> Result<(), Failure> {
-    let left = collect_garbage(Scope::User, None)?;
+    let left = collect_garbage(&MapOptions::new())?;
     if left.iter().any(|left| left == name) {
         return Err(Failure::other("the bytes of the killed producer were still there"));
     }

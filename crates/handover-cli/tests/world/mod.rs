@@ -73,6 +73,21 @@ impl Running {
         }
     }
 
+    /// The next line on its standard output, which must be piped.
+    #[track_caller]
+    pub(crate) fn line(&mut self) -> String {
+        let out = self.child.stdout.as_mut().expect("piped");
+        let mut line = Vec::new();
+        // No buffer, which could keep what comes later.
+        let mut byte = [0];
+        while line.last() != Some(&b'\n') {
+            let count = out.read(&mut byte).expect("read standard output");
+            assert_ne!(count, 0, "it ended its output; it said: {}", self.said);
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).expect("text on standard output")
+    }
+
     #[cfg(unix)]
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();

@@ -114,10 +114,13 @@ impl State {
                 .map(|()| Reply::Done)
                 .map_err(|e| system(&e)),
             Command::CollectGarbage { global } => {
-                handover::map::collect_garbage(scope(global), None).map(Reply::Names).map_err(|e| library(&e))
+                handover::map::collect_garbage(&handover::map::MapOptions::new().scope(scope(global)))
+                    .map(Reply::Names)
+                    .map_err(|e| library(&e))
             }
             Command::List { global } => {
-                let maps = handover::map::list(scope(global), None).map_err(|e| library(&e))?;
+                let maps = handover::map::list(&handover::map::MapOptions::new().scope(scope(global)))
+                    .map_err(|e| library(&e))?;
                 Ok(Reply::Names(maps.into_iter().map(|map| map.name).collect()))
             }
             Command::ListDirectory(path) => {

@@ -9,7 +9,7 @@ use handover::codec::{Bytes, Codec, Json, MessagePack, Text};
 use handover::map::dotnet::{FileMode, create_from_file};
 use handover::map::{Access, MapOptions, MemoryMappedFile, ViewAccessor};
 use handover::mapper::PlainOptions;
-use handover::{Durability, Error, ErrorKind, MapperOptions, Scope};
+use handover::{Durability, Error, ErrorKind, MapperOptions};
 use serde::{Deserialize, Serialize};
 
 use super::random::{Random, telling_word};
@@ -400,10 +400,10 @@ pub(crate) fn record(input: &[u8]) {
     }
     let _ = say(options.create_or_open("fuzzed", 100));
     let _ = say(MapperOptions::new().map(options.clone()).open_existing::<u32, Json>("fuzzed"));
-    let _ = say(handover::map::list(Scope::User, Some(&directory)));
-    let _ = say(handover::map::collect_garbage(Scope::User, Some(&directory)));
+    let _ = say(handover::map::list(&MapOptions::new().directory(&directory)));
+    let _ = say(handover::map::collect_garbage(&MapOptions::new().directory(&directory)));
     drop(holder);
-    let _ = say(handover::map::collect_garbage(Scope::User, Some(&directory)));
+    let _ = say(handover::map::collect_garbage(&MapOptions::new().directory(&directory)));
     // Nobody may remove a file that no longer looks like a map.
     for left in std::fs::read_dir(&scope).expect("the scope's directory").flatten() {
         if left.metadata().is_ok_and(|file| file.is_file()) {

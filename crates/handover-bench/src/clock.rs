@@ -175,3 +175,10 @@ impl Clock {
         samples
     }
 }
+
+/// The value below which a share of the sorted samples lies.
+pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let at = share * (sorted.len() - 1) as f64;
+    let (below, above) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
+    below + (above - below) * at.fract()
+}

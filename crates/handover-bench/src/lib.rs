@@ -35,6 +35,8 @@
 //! - `set_one_shot` keeps no lease; `open` and `create` do not include closing.
 //! - `memory_bytes` is in bytes, not in time: what the files have while values of that size come and go
 //!   beside a reader; `memory_bytes_after` when values of S came after them.
+//! - *Beside N names*: each operation is timed singly, by turns in a directory with N other names and in one
+//!   with none, in one process; the ratio of the medians of that run counts. See `beside`.
 //!
 //! # What is handed over
 //!
@@ -54,7 +56,9 @@ pub mod record;
 pub mod report;
 
 mod bare;
+mod beside;
 mod clock;
+mod folder;
 mod machine;
 mod own;
 mod payload;

@@ -19,6 +19,12 @@ pub struct Record {
     pub subjects: Vec<Subject>,
     /// What was measured.
     pub figures: Vec<Figure>,
+    /// What a name costs beside others; beside none comes first.
+    #[serde(default)]
+    pub beside: Vec<Beside>,
+    /// Many processes that open one name at once.
+    #[serde(default)]
+    pub together: Option<Together>,
     /// The project's targets, and what this run reached.
     pub targets: Vec<Target>,
 }
@@ -87,6 +93,68 @@ pub struct Figure {
     pub bare: Option<String>,
     /// Its median divided by the bare loop's of the same run.
     pub ratio: Option<f64>,
+}
+
+/// What one operation on a name costs beside others.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Beside {
+    /// Which others.
+    pub others: Others,
+    /// How many.
+    pub names: u64,
+    /// The operation.
+    pub operation: String,
+    /// How many samples it is based on.
+    pub samples: u64,
+    /// The least.
+    pub min: f64,
+    /// The middle one.
+    pub median: f64,
+    /// The 99th percentile.
+    pub p99: f64,
+    /// The median divided by that of the same operation beside none, measured by turns with it.
+    pub ratio: Option<f64>,
+}
+
+/// Which names lie beside the one that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Others {
+    /// None.
+    None,
+    /// In the same directory, and held.
+    Living,
+    /// In the same directory, and left by processes that were killed.
+    Dead,
+    /// In the other scope, and held.
+    OtherScope,
+    /// Another user's, and held.
+    OtherUser,
+}
+
+impl Others {
+    /// In words, after a number.
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Living => "living",
+            Self::Dead => "dead",
+            Self::OtherScope => "in the other scope",
+            Self::OtherUser => "of another user",
+        }
+    }
+}
+
+/// Processes that open one name at once.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Together {
+    /// How many.
+    pub processes: u64,
+    /// How many other names there are.
+    pub beside: u64,
+    /// How many failed.
+    pub failed: u64,
+    /// From the signal until the last one had opened it.
+    pub nanoseconds: f64,
 }
 
 /// One line of the table of targets.

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
 
+use crate::clock::percentile;
+use crate::folder::{Folder, PREFIX, remove_leftovers};
 use crate::payload::SIZES;
 use crate::peers::{Redis, Server};
 use crate::place::Stage;
@@ -17,13 +19,14 @@ use crate::record::{Figure, Kind, Record, Subject};
 use crate::subject::{Measure, Outcome, Subject as _};
 use crate::subjects::{ALL, Listed};
 use crate::worker::{Plan, Role, Samples, Task, make_folder, stage_path};
-use crate::{clock, machine, table, targets};
+use crate::{beside, clock, machine, table, targets};
 
 const USAGE: &str = "\
-handover-bench [--quick] [--only SUBJECT]… [--output FOLDER]
+handover-bench [--quick] [--only SUBJECT]… [--beside] [--output FOLDER]
 
   --quick           a short run, of less than 3 minutes
   --only SUBJECT    measure subjects whose name contains this, and the bare loops
+  --beside          measure only what a name costs beside many others
   --output FOLDER   where the report goes; default: target/bench
   --list            the subjects
 ";
@@ -36,7 +39,16 @@ const READERS: [u32; 4] = [1, 2, 4, 8];
 struct Options {
     quick: bool,
     only: Vec<String>,
+    /// Only what a name costs beside others.
+    beside: bool,
     output: PathBuf,
+}
+
+impl Options {
+    /// Whether what a name costs beside others is measured.
+    fn measures_beside(&self) -> bool {
+        self.beside || self.only.is_empty() || self.only.iter().any(|only| "handover".contains(only.as_str()))
+    }
 }
 
 /// The program.
@@ -44,6 +56,7 @@ pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match &arguments[..] {
         [role, task] if role == WORKER => work(task),
+        [role, task] if role == beside::PROCESS => beside::work(task).map(|()| true),
         _ => options(&arguments).and_then(|options| options.map_or(Ok(true), |options| bench(&options))),
     };
     match outcome {
@@ -57,13 +70,15 @@ pub fn main() -> ExitCode {
 }
 
 fn options(arguments: &[String]) -> Outcome<Option<Options>> {
-    let mut options = Options { quick: false, only: Vec::new(), output: "target/bench".into() };
+    let mut options =
+        Options { quick: false, only: Vec::new(), beside: false, output: "target/bench".into() };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value\n\n{USAGE}"));
         match argument.as_str() {
             "--quick" => options.quick = true,
             "--only" => options.only.push(value()?.clone()),
+            "--beside" => options.beside = true,
             "--output" => options.output = value()?.into(),
             "--list" => {
                 for subject in ALL {
@@ -208,40 +223,6 @@ struct Runner<'a> {
     cases_run: usize,
 }
 
-/// Begins the names of what runs make; the run's process id follows.
-const PREFIX: &str = "handover-bench-";
-
-/// Removes what killed runs left.
-fn remove_leftovers(base: &Path) {
-    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let id =
-            name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|id| id.parse::<u32>().ok());
-        if id.is_some_and(|id| !Path::new("/proc").join(id.to_string()).exists()) {
-            drop(Folder(entry.path()));
-        }
-    }
-}
-
-/// A directory of a run, removed at its end.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-        // One of the peers names its memory after this directory: removes what its failed processes left.
-        let (Some(base), Some(name)) = (self.0.parent(), self.0.file_name()) else { return };
-        let prefix = format!("{}_", name.to_string_lossy());
-        for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-            if name.to_string_lossy().starts_with(PREFIX)
-                && entry.file_name().to_string_lossy().starts_with(&prefix)
-            {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-    }
-}
-
 fn bench(options: &Options) -> Outcome<bool> {
     if cfg!(debug_assertions) {
         eprintln!("this is a build without optimisation: its figures say nothing");
@@ -259,10 +240,10 @@ fn bench(options: &Options) -> Outcome<bool> {
     let folder = Folder(base.join(format!("{PREFIX}{}", std::process::id())));
     make_folder(&folder.0)?;
     let length = Length::new(options.quick);
-    let mut all = cases(options, &length);
+    let mut all = if options.beside { Vec::new() } else { cases(options, &length) };
     // If it is missing, it is left out and everything else is measured.
-    let server = Server::start(&folder.0);
-    if let Err(error) = &server {
+    let server = (!options.beside).then(|| Server::start(&folder.0));
+    if let Some(Err(error)) = &server {
         eprintln!("Redis is not measured: {error}");
         all.retain(|case| case.subject.name != Redis::NAME);
     }
@@ -303,6 +284,21 @@ fn bench(options: &Options) -> Outcome<bool> {
     }
     progress.end();
     drop(server);
+    let (beside, together) = if options.measures_beside() {
+        let run = beside::Run {
+            program: &runner.program,
+            folder: &folder.0,
+            processor: runner.processors[0],
+            nanos_per_tick: runner.nanos_per_tick,
+            quick: options.quick,
+        };
+        run.all(|what| progress.line(what)).unwrap_or_else(|error| {
+            found.failures.push(format!("beside other names: {error}"));
+            (Vec::new(), None)
+        })
+    } else {
+        (Vec::new(), None)
+    };
     let figures = figures(&found);
     let measured = |subject: &&Listed| figures.iter().any(|figure| figure.subject == subject.name);
     let subjects = ALL.iter().filter(measured).map(|subject| Subject {
@@ -311,14 +307,21 @@ fn bench(options: &Options) -> Outcome<bool> {
         what: (subject.what)(),
         kind: subject.kind,
     });
-    let targets = targets::all(&figures, found.no_system_call, machine.processors);
+    let mut targets = targets::all(&figures, found.no_system_call, machine.processors);
+    targets.extend(targets::beside(&beside, together));
     let record = Record {
         machine,
-        command: format!("cargo xtask bench{}", if options.quick { " --quick" } else { "" }),
+        command: format!(
+            "cargo xtask bench{}{}",
+            if options.quick { " --quick" } else { "" },
+            if options.beside { " --beside" } else { "" }
+        ),
         quick: options.quick,
         date,
         subjects: subjects.collect(),
         figures,
+        beside,
+        together,
         targets,
     };
     fs::create_dir_all(&options.output)?;
@@ -463,7 +466,7 @@ impl Progress {
     }
 
     fn step(&mut self, what: &str) {
-        let percent = self.done * 100 / self.total;
+        let percent = self.done * 100 / self.total.max(1);
         let seconds = self.start.elapsed().as_secs();
         if self.is_terminal {
             eprint!("\r\x1b[K{percent:3} % {seconds:4} s  {what}");
@@ -479,15 +482,11 @@ impl Progress {
     }
 
     fn end(&self) {
+        if self.total == 0 {
+            return;
+        }
         self.line(&format!("{} cases in {} s", self.total, self.start.elapsed().as_secs()));
     }
-}
-
-/// The value below which a share of the sorted samples lies.
-fn percentile(sorted: &[f64], share: f64) -> f64 {
-    let at = share * (sorted.len() - 1) as f64;
-    let (below, above) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
-    below + (above - below) * at.fract()
 }
 
 fn figures(found: &Found) -> Vec<Figure> {

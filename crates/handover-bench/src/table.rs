@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
+use crate::beside::OPERATIONS;
 use crate::record::Record;
+use crate::report::rows_beside;
 use crate::targets::shown;
 
 /// Figures that have a column.
@@ -41,6 +43,24 @@ pub(crate) fn summary(record: &Record) -> String {
             let mut row = vec![subject.name.clone()];
             row.extend(COLUMNS.map(|column| cell(column.0)));
             rows.push(row);
+        }
+        write_rows(&mut text, &rows);
+    }
+    if !record.beside.is_empty() {
+        let _ = writeln!(text, "\na name beside others, medians");
+        let mut rows =
+            vec![std::iter::once("beside").chain(OPERATIONS).map(str::to_owned).collect::<Vec<_>>()];
+        for row in rows_beside(record) {
+            let cells = row.cells.iter().map(|cell| {
+                cell.map_or_else(
+                    || "-".to_owned(),
+                    |line| match line.ratio {
+                        Some(ratio) => format!("{} ({ratio:.2} ×)", shown(line.median)),
+                        None => shown(line.median),
+                    },
+                )
+            });
+            rows.push(std::iter::once(row.called.clone()).chain(cells).collect());
         }
         write_rows(&mut text, &rows);
     }

@@ -1,7 +1,8 @@
 //! The project's targets, from the medians of one run.
 
+use crate::beside::OPERATIONS;
 use crate::payload::SMALL;
-use crate::record::{Figure, Target};
+use crate::record::{Beside, Figure, Others, Target, Together};
 use crate::worker::NO_CALL_ROUNDS;
 
 /// The bare loop that a figure is compared with.
@@ -232,4 +233,94 @@ pub(crate) fn all(figures: &[Figure], no_system_call: Option<bool>, processors: 
     }
 
     targets.into_iter().flatten().collect()
+}
+
+/// How much more an operation on a name may cost beside any others than beside none.
+pub(crate) const BESIDE: f64 = 1.2;
+
+/// What names cost beside others.
+pub(crate) fn beside(lines: &[Beside], together: Option<Together>) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for operation in OPERATIONS {
+        let of = |line: &&Beside| line.operation == operation;
+        let worst = lines
+            .iter()
+            .filter(of)
+            .filter_map(|line| Some((line, line.ratio?)))
+            .max_by(|(_, one), (_, other)| one.total_cmp(other));
+        let none = lines.iter().filter(of).find(|line| line.others == Others::None);
+        let (Some((worst, ratio)), Some(none)) = (worst, none) else { continue };
+        let measured = format!(
+            "{operation}: beside {} {} {}, beside none {}",
+            grouped(worst.names),
+            worst.others.told(),
+            shown(worst.median),
+            shown(none.median)
+        );
+        let row =
+            Row { what: "a name beside many others, whatever they are", target: "≤ 1.2 × beside none" };
+        targets.push(row.reached(ratio, BESIDE, measured));
+    }
+    if let Some(together) = together {
+        let row = Row { what: "processes that open one name at once", target: "none fails" };
+        let measured = format!(
+            "{} of {} fail beside {} others; done after {}",
+            together.failed,
+            together.processes,
+            grouped(together.beside),
+            shown(together.nanoseconds)
+        );
+        targets.push(row.reached(together.failed as f64, 0.0, measured));
+    }
+    targets
+}
+
+/// A number in groups of three digits.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_groups_of_three_digits() {
+        assert_eq!([0, 999, 1000, 100_000].map(grouped), ["0", "999", "1,000", "100,000"]);
+    }
+
+    #[test]
+    fn the_worst_of_all_others_counts() {
+        let line = |others, median, ratio| Beside {
+            others,
+            names: 1000,
+            operation: OPERATIONS[0].to_owned(),
+            samples: 1,
+            min: median,
+            median,
+            p99: median,
+            ratio,
+        };
+        let lines = [
+            line(Others::None, 10.0, None),
+            line(Others::Living, 11.0, Some(1.1)),
+            line(Others::Dead, 13.0, Some(1.3)),
+            line(Others::OtherScope, 12.0, Some(1.15)),
+        ];
+        let together = Together { processes: 200, beside: 1000, failed: 1, nanoseconds: 5e6 };
+        let targets = beside(&lines, Some(together));
+        assert_eq!(targets.len(), 2);
+        assert!(!targets[0].met && (targets[0].reached - 1.3).abs() < 1e-9, "{targets:?}");
+        assert!(targets[0].measured.contains("1,000 dead"), "{targets:?}");
+        assert!(!targets[1].met && targets[1].measured.contains("1 of 200"), "{targets:?}");
+        assert!(beside(&lines[..1], None).is_empty());
+    }
 }

@@ -1,19 +1,20 @@
 //! Only the system calls that cannot be left out.
 //!
 //! - `set_one_shot`: the lock of one byte of a file (`F_OFD_SETLK`), and its release.
-//! - `open`: lock the directory, so that the name stays meanwhile; open the file, ask for its size, lock the
-//!   byte that marks a living holder, unlock the directory, map the file, look at the first word.
-//! - `create`: create a file, take that lock, give it a size and a head of one page, map it, look at the
-//!   first word, give it its name under the directory's lock.
+//! - `open`: open the file, ask for its size, lock the byte that marks a living holder, look whether the path
+//!   leads to that file, map it, look at the first word.
+//! - `create`: create a file without a name, take that lock, give it a size and a head of one page, give it
+//!   its name, map it, look at the first word.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::hint::black_box;
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::sync::atomic::Ordering;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::slots::VERSION;
 use crate::clock::now;
@@ -67,18 +68,21 @@ pub(super) fn set_lock(file: &File, byte: i64, lock: Lock) -> Outcome<()> {
 /// A held file: locked and mapped.
 pub(crate) struct Held {
     _file: File,
-    /// A separate description for the lock, where there is one.
-    _lock: Option<File>,
     memory: SharedMemory,
 }
 
 impl Held {
     /// Maps a file that is locked.
-    pub(super) fn map(file: File, lock: Option<File>) -> Outcome<Self> {
+    fn map(file: File) -> Outcome<Self> {
         let memory = SharedMemory::map_lazily(&file, LENGTH)?;
-        let held = Self { _file: file, _lock: lock, memory };
+        Ok(Self::with(file, memory))
+    }
+
+    /// A locked file that is mapped.
+    pub(super) fn with(file: File, memory: SharedMemory) -> Self {
+        let held = Self { _file: file, memory };
         held.look();
-        Ok(held)
+        held
     }
 
     fn look(&self) -> u64 {
@@ -86,33 +90,36 @@ impl Held {
     }
 }
 
-/// The directory of a name, locked; closing it releases the lock.
-fn locked_directory(path: &std::path::Path) -> Outcome<File> {
-    let directory = File::open(path.parent().ok_or("a name lies in a directory")?)?;
-    rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive)?;
-    Ok(directory)
-}
-
-fn open(path: &std::path::Path) -> Outcome<Held> {
-    let directory = locked_directory(path)?;
+fn open(path: &Path) -> Outcome<Held> {
     let file = File::options().read(true).write(true).open(path)?;
-    if file.metadata()?.len() != LENGTH as u64 {
+    let opened = file.metadata()?;
+    set_lock(&file, LIFE, Lock::Shared)?;
+    let there = rustix::fs::lstat(path)?;
+    if opened.len() != LENGTH as u64 || (there.st_dev, there.st_ino) != (opened.dev(), opened.ino()) {
         return Err("another file was opened".into());
     }
-    set_lock(&file, LIFE, Lock::Shared)?;
-    drop(directory);
-    Held::map(file, None)
+    Held::map(file)
 }
 
-fn create(path: &std::path::Path, temporary: &CString, name: &CString) -> Outcome<Held> {
-    let file = File::options().read(true).write(true).create_new(true).open(path)?;
+/// Makes a file without a name in this directory.
+pub(super) fn unnamed(directory: impl AsFd) -> Outcome<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::openat(directory, ".", flags, Mode::RUSR | Mode::WUSR)?))
+}
+
+/// Gives such a file its name.
+pub(super) fn name(file: &File, directory: impl AsFd, name: &str) -> Outcome<()> {
+    Ok(rustix::fs::linkat(file, "", directory, name, AtFlags::EMPTY_PATH)?)
+}
+
+fn create(path: &Path) -> Outcome<Held> {
+    let directory = File::open(path.parent().ok_or("a name lies in a directory")?)?;
+    let file = unnamed(&directory)?;
     set_lock(&file, LIFE, Lock::Shared)?;
     file.set_len(LENGTH as u64)?;
     file.write_all_at(&HEAD, 0)?;
-    let held = Held::map(file, None)?;
-    let _directory = locked_directory(path)?;
-    rustix::fs::rename(temporary, name)?;
-    Ok(held)
+    name(&file, &directory, path.file_name().and_then(|name| name.to_str()).ok_or("a name is text")?)?;
+    Held::map(file)
 }
 
 impl Producer for Held {
@@ -138,8 +145,8 @@ impl Subject for Calls {
     }
 
     fn what() -> String {
-        "the calls that can't be left out: set_one_shot lock and unlock; open: the directory's lock, open, \
-         fstat, lock, mmap, first look; create: create, lock, size, head, mmap, first look, the directory's lock, rename"
+        "the calls that can't be left out: set_one_shot lock and unlock; open: open, fstat, lock, a look at the path, \
+         mmap, first look; create: create without a name, lock, size, head, link, mmap, first look"
             .to_owned()
     }
 
@@ -167,11 +174,9 @@ impl Subject for Calls {
     }
 
     fn create(place: &Place, _size: usize, time: Timer<'_>) -> Outcome<f64> {
-        let (path, temporary) = (place.path("created"), place.path("new"));
-        let c = |path: &std::path::Path| CString::new(path.as_os_str().as_bytes());
-        let (to, from) = (c(&path)?, c(&temporary)?);
+        let path = place.path("created");
         let start = now();
-        let held = create(&temporary, &from, &to)?;
+        let held = create(&path)?;
         let end = now();
         drop(held);
         std::fs::remove_file(&path)?;

@@ -1,25 +1,24 @@
 //! Only the system calls with which `handover` opens and creates a name, in its order.
 //!
 //! Besides those of [`Calls`](super::Calls) they ask for the owner and rights of the base directory, the
-//! directory and the file, whether the path still leads to the directory, whether killed holders left
-//! something there, whether a holder lives, and for the record. They also give the lock a separate
-//! description, which a forked child does not keep. The difference to `system calls` is the cost of those
-//! promises; the difference between `handover` and these is the cost of the library itself.
+//! directory and the file, whether the path still leads to the directory, whether a holder lives, and for the
+//! record. They map the file by a description of its own, so that a view does not keep the name. The
+//! difference to `system calls` is the cost of those promises; the difference between `handover` and these is
+//! the cost of the library itself. A sweep, which one creation in 16 makes, is left out.
 
 use std::fs::File;
 use std::hint::black_box;
-use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
 use rustix::process::Resource;
 
-use super::calls::{Held, LENGTH, LIFE, Lock, byte_range, set_lock};
+use super::calls::{Held, LENGTH, LIFE, Lock, name, set_lock, unnamed};
 use super::slots::VERSION;
 use crate::clock::now;
 use crate::payload::SMALL;
+use crate::place::SharedMemory;
 use crate::record::Kind;
 use crate::subject::{Measure, Outcome, Place, Subject, Timer};
 use crate::worker::make_folder;
@@ -32,85 +31,68 @@ const HEAD: [u8; 12_288] = [1; 12_288];
 
 const FILE: OFlags = OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
-/// Whether somebody else has the lock that says that a holder lives.
-fn is_held(file: &File) -> Outcome<bool> {
-    let mut range = byte_range(LIFE, libc::F_WRLCK);
-    // SAFETY: the descriptor is open as long as `file` is borrowed, and `range` is a valid `flock`.
-    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) } != 0 {
-        return Err(std::io::Error::last_os_error().into());
-    }
-    Ok(range.l_type != libc::F_UNLCK as libc::c_short)
-}
-
-/// The directory of a name, checked, locked, and swept: this asks whether other files in it have a living
-/// holder.
-fn swept_directory(folder: &Path, name: &str) -> Outcome<File> {
+/// The directory of a name, checked.
+fn directory_of(folder: &Path) -> Outcome<File> {
     black_box(rustix::process::geteuid());
     rustix::fs::stat(folder.parent().ok_or("a directory lies in another one")?)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = File::from(rustix::fs::openat(CWD, folder, flags, Mode::empty())?);
     rustix::fs::fstat(&directory)?;
-    rustix::fs::flock(&directory, FlockOperation::LockExclusive)?;
-    rustix::fs::statat(CWD, folder, AtFlags::SYMLINK_NOFOLLOW)?;
-    let mut buffer = [MaybeUninit::uninit(); 4096];
-    let mut entries = RawDir::new(&directory, &mut buffer);
-    let mut others = Vec::new();
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        let other = entry.file_name().to_bytes();
-        if !other.starts_with(b".") && other != name.as_bytes() {
-            others.push(entry.file_name().to_owned());
-        }
-    }
-    for other in &others {
-        let other = File::from(rustix::fs::openat(&directory, other, FILE, Mode::empty())?);
-        black_box(is_held(&other)?);
-    }
     Ok(directory)
 }
 
-fn hold(directory: &File, name: &str) -> Outcome<File> {
-    let lock = File::from(rustix::fs::openat(directory, name, FILE, Mode::empty())?);
-    rustix::fs::fstat(&lock)?;
-    set_lock(&lock, LIFE, Lock::Shared)?;
-    Ok(lock)
+fn is_same(file: &Stat, path: &Path) -> Outcome<bool> {
+    let there = rustix::fs::lstat(path)?;
+    Ok((there.st_dev, there.st_ino) == (file.st_dev, file.st_ino))
 }
 
-fn unlock(directory: &File) -> Outcome<()> {
-    // A forked child may share the description.
-    Ok(rustix::fs::flock(directory, FlockOperation::Unlock)?)
+/// Maps a held file by another description, which is closed at once.
+fn map(held: File, path: &Path, file: &Stat) -> Outcome<Held> {
+    let mapped = File::from(rustix::fs::openat(CWD, path, FILE, Mode::empty())?);
+    let found = rustix::fs::fstat(&mapped)?;
+    if (found.st_dev, found.st_ino) != (file.st_dev, file.st_ino) {
+        return Err("another file was opened".into());
+    }
+    Ok(Held::with(held, SharedMemory::map_lazily(&mapped, LENGTH)?))
 }
 
 fn open(folder: &Path, name: &str) -> Outcome<Held> {
-    let directory = swept_directory(folder, name)?;
+    let path = folder.join(name);
+    let directory = directory_of(folder)?;
     let file = File::from(rustix::fs::openat(&directory, name, FILE, Mode::empty())?);
-    rustix::fs::fstat(&file)?;
+    let stat = rustix::fs::fstat(&file)?;
     let mut record = [0; RECORD.len()];
     file.read_exact_at(&mut record, 0)?;
-    if !is_held(&file)? {
+    // The claim, which somebody else's lock refuses.
+    if set_lock(&file, LIFE, Lock::Exclusive).is_ok() {
         return Err("nobody holds the name".into());
     }
-    let lock = hold(&directory, name)?;
-    unlock(&directory)?;
+    set_lock(&file, LIFE, Lock::Shared)?;
+    if !is_same(&stat, &path)? {
+        return Err("the name leads elsewhere".into());
+    }
     drop(directory);
-    Held::map(file, Some(lock))
+    map(file, &path, &stat)
 }
 
-fn create(folder: &Path, temporary: &str, name: &str) -> Outcome<Held> {
-    let directory = swept_directory(folder, name)?;
-    black_box(rustix::process::getpid());
-    let flags = FILE | OFlags::CREATE | OFlags::EXCL;
-    let file = File::from(rustix::fs::openat(&directory, temporary, flags, Mode::RUSR | Mode::WUSR)?);
-    rustix::fs::fstat(&file)?;
-    let lock = hold(&directory, temporary)?;
+fn create(folder: &Path, file_name: &str) -> Outcome<Held> {
+    let directory = directory_of(folder)?;
+    if rustix::fs::openat(&directory, file_name, FILE, Mode::empty()).is_ok() {
+        return Err("it is there already".into());
+    }
+    rustix::fs::statat(CWD, folder, AtFlags::SYMLINK_NOFOLLOW)?;
+    let file = unnamed(&directory)?;
+    set_lock(&file, LIFE, Lock::Shared)?;
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o1600))?;
     black_box(rustix::process::getrlimit(Resource::Fsize));
     file.set_len(LENGTH as u64)?;
     file.write_all_at(&HEAD, RECORD.len() as u64)?;
     file.write_all_at(&RECORD, 0)?;
-    rustix::fs::renameat(&directory, temporary, &directory, name)?;
-    unlock(&directory)?;
+    let stat = rustix::fs::fstat(&file)?;
+    name(&file, &directory, file_name)?;
+    rustix::fs::statat(CWD, folder, AtFlags::SYMLINK_NOFOLLOW)?;
     drop(directory);
-    Held::map(file, Some(lock))
+    map(file, &folder.join(file_name), &stat)
 }
 
 const NAME: &str = "held";
@@ -131,8 +113,8 @@ impl Subject for PromisedCalls {
     }
 
     fn what() -> String {
-        "the calls with which handover opens and creates a name, without the library: who owns what, what the killed left, \
-         who lives, a description for the lock"
+        "the calls with which handover opens and creates a name, without the library: who owns what, who lives, whether \
+         the name leads there, a description for the mapping"
             .to_owned()
     }
 
@@ -142,7 +124,7 @@ impl Subject for PromisedCalls {
 
     fn producer(place: &Place, _size: usize) -> Outcome<Held> {
         make_folder(&folder(place))?;
-        create(&folder(place), ".new", NAME)
+        create(&folder(place), NAME)
     }
 
     fn consumer(place: &Place, _size: usize) -> Outcome<Held> {
@@ -161,7 +143,7 @@ impl Subject for PromisedCalls {
     fn create(place: &Place, _size: usize, time: Timer<'_>) -> Outcome<f64> {
         let folder = folder(place);
         let start = now();
-        let held = create(&folder, ".new", "created")?;
+        let held = create(&folder, "created")?;
         let end = now();
         drop(held);
         std::fs::remove_file(folder.join("created"))?;

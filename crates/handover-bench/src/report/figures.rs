@@ -1,6 +1,7 @@
 //! What the texts of a report share: the order of the figures, their titles, and how numbers are written.
 
-use crate::record::{Figure, Kind, Record, Target};
+use crate::record::{Beside, Figure, Kind, Others, Record, Target};
+use crate::targets::grouped;
 
 /// Figures in the order of the report: name, title, and what was measured.
 pub(super) const FIGURES: &[(&str, &str, &str)] = &[
@@ -257,4 +258,64 @@ pub(super) fn kind(kind: Kind) -> &'static str {
         Kind::Handover => "this project",
         Kind::Peer => "peer",
     }
+}
+
+/// A line of the table of names beside others: a cell for each operation, in the order of the first lines.
+pub(crate) struct BesideRow<'a> {
+    pub(crate) called: String,
+    pub(crate) cells: Vec<Option<&'a Beside>>,
+}
+
+/// What a name costs beside others, by which others: in the order of the record.
+pub(crate) fn rows_beside(record: &Record) -> Vec<BesideRow<'_>> {
+    let operations = operations(record);
+    let mut situations: Vec<(Others, u64)> = Vec::new();
+    for line in &record.beside {
+        if !situations.contains(&(line.others, line.names)) {
+            situations.push((line.others, line.names));
+        }
+    }
+    let row = |(others, names): (Others, u64)| {
+        let find = |operation: &&str| {
+            record
+                .beside
+                .iter()
+                .find(|line| (line.others, line.names) == (others, names) && line.operation == *operation)
+        };
+        let called = match others {
+            Others::None => others.told().to_owned(),
+            _ => format!("{} {}", grouped(names), others.told()),
+        };
+        BesideRow { called, cells: operations.iter().map(find).collect() }
+    };
+    situations.into_iter().map(row).collect()
+}
+
+/// The operations on names that were measured.
+pub(super) fn operations(record: &Record) -> Vec<&str> {
+    let mut operations: Vec<&str> = Vec::new();
+    for line in &record.beside {
+        if !operations.contains(&line.operation.as_str()) {
+            operations.push(&line.operation);
+        }
+    }
+    operations
+}
+
+pub(super) const BESIDE_TITLE: &str = "What a name costs beside others";
+
+pub(super) const BESIDE: &str = "Each row is a directory with so many other names. In each cell: the median, its ratio to the same \
+                      operation in an empty directory, measured by turns with it, and below the least and the 99th \
+                      percentile. One creation in 16 looks for what killed processes left.";
+
+/// What became of many processes that open one name at once, if that was tried.
+pub(super) fn together(record: &Record) -> Option<String> {
+    let together = record.together?;
+    Some(format!(
+        "{} processes opened one name at once beside {} others: {} failed, and all were done after {}.",
+        together.processes,
+        grouped(together.beside),
+        together.failed,
+        time(together.nanoseconds)
+    ))
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::figures::{self, Table, bytes, column, kind, met, ratio, reached, tables, value};
 use super::plots::Plot;
-use crate::record::{Figure, Kind, Record};
+use crate::record::{Beside, Figure, Kind, Record};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -39,6 +39,7 @@ pub(super) fn page(record: &Record, plots: &[Plot]) -> String {
         (!record.targets.is_empty(), "targets", "Targets"),
         (!plots.is_empty(), "plots", "Plots"),
         (!tables.is_empty(), "figures", "Figures"),
+        (!record.beside.is_empty(), "beside", figures::BESIDE_TITLE),
         (!record.subjects.is_empty(), "subjects", "Who was measured"),
     ] {
         if there {
@@ -67,6 +68,7 @@ pub(super) fn page(record: &Record, plots: &[Plot]) -> String {
             figures(&mut page, table);
         }
     }
+    beside(&mut page, record);
     subjects(&mut page, record);
     page.push_str("</main>\n</body>\n</html>\n");
     page
@@ -118,6 +120,37 @@ fn figures(page: &mut String, table: &Table<'_>) {
         page.push_str("</tr>\n");
     }
     close(page);
+}
+
+fn beside(page: &mut String, record: &Record) {
+    if record.beside.is_empty() {
+        return;
+    }
+    let title = figures::BESIDE_TITLE;
+    let _ = writeln!(page, "<h2 id=\"beside\">{title}</h2>\n<p>{}</p>", figures::BESIDE);
+    let mut head = vec!["Beside".to_owned()];
+    head.extend(figures::operations(record).into_iter().map(escaped));
+    open(page, title, &head);
+    for row in figures::rows_beside(record) {
+        let _ = write!(page, "<tr class=\"own\"><th scope=\"row\">{}</th>", escaped(&row.called));
+        for cell in row.cells {
+            let _ = write!(page, "<td class=\"number\">{}</td>", cell.map(shown_beside).unwrap_or_default());
+        }
+        page.push_str("</tr>\n");
+    }
+    close(page);
+    if let Some(told) = figures::together(record) {
+        let _ = writeln!(page, "<p>{}</p>", escaped(&told));
+    }
+}
+
+fn shown_beside(line: &Beside) -> String {
+    let mut text = format!("<b>{}</b>", figures::time(line.median));
+    if let Some(to_none) = line.ratio {
+        let _ = write!(text, " <span class=\"ratio\">× {}</span>", ratio(to_none));
+    }
+    let _ = write!(text, "<br><small>{} – {}</small>", figures::time(line.min), figures::time(line.p99));
+    text
 }
 
 fn shown(figure: &Figure) -> String {

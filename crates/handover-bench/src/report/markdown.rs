@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::figures::{self, Table, bytes, column, kind, met, ratio, reached, tables, value};
 use super::plots::Plot;
-use crate::record::{Figure, Record};
+use crate::record::{Beside, Figure, Record};
 
 pub(super) fn page(record: &Record, plots: &[Plot]) -> String {
     let mut page = "# What handing over values costs\n\n".to_owned();
@@ -61,6 +61,10 @@ pub(super) fn page(record: &Record, plots: &[Plot]) -> String {
         }
     }
 
+    if !record.beside.is_empty() {
+        beside(&mut page, record);
+    }
+
     if !record.subjects.is_empty() {
         page.push_str("\n## Who was measured\n\n| subject | version | kind | how it was used |\n| --- | --- | --- | --- |\n");
         for subject in &record.subjects {
@@ -98,6 +102,34 @@ fn figures(page: &mut String, table: &Table<'_>) {
         }
         page.push('\n');
     }
+}
+
+fn beside(page: &mut String, record: &Record) {
+    let _ = write!(page, "\n## {}\n\n{}\n\n| beside |", figures::BESIDE_TITLE, figures::BESIDE);
+    let operations = figures::operations(record);
+    for operation in &operations {
+        let _ = write!(page, " {} |", plain(operation));
+    }
+    let _ = write!(page, "\n| --- |{}\n", " ---: |".repeat(operations.len()));
+    for row in figures::rows_beside(record) {
+        let _ = write!(page, "| {} |", plain(&row.called));
+        for cell in row.cells {
+            let _ = write!(page, " {} |", cell.map(shown_beside).unwrap_or_default());
+        }
+        page.push('\n');
+    }
+    if let Some(told) = figures::together(record) {
+        let _ = write!(page, "\n{told}\n");
+    }
+}
+
+fn shown_beside(line: &Beside) -> String {
+    let mut text = format!("**{}**", figures::time(line.median));
+    if let Some(to_none) = line.ratio {
+        let _ = write!(text, " ×&nbsp;{}", ratio(to_none));
+    }
+    let _ = write!(text, "<br>{} – {}", figures::time(line.min), figures::time(line.p99));
+    text
 }
 
 fn shown(figure: &Figure) -> String {

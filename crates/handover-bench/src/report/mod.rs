@@ -14,6 +14,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+pub(crate) use figures::rows_beside;
+
 use crate::record::Record;
 
 /// Writes `report.html`, `report.md`, `report.json` and `plots/*.svg` into `to`, and creates it if it is

@@ -12,8 +12,11 @@ use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::figures::{bytes, column, is_size, scaled, time, title};
-use crate::record::{Figure, Kind, Record};
+use super::figures::{
+    BESIDE_TITLE, bytes, column, is_size, operations, ratio, rows_beside, scaled, time, title,
+};
+use crate::record::{Figure, Kind, Others, Record};
+use crate::targets::BESIDE;
 
 pub(super) struct Plot {
     /// Its name in the folder of plots.
@@ -42,6 +45,7 @@ pub(super) fn all(record: &Record) -> Vec<Plot> {
     for payload in payloads(record, "readers_1", false) {
         plots.extend(readers(record, &pen, &payload));
     }
+    plots.extend(beside(record));
     plots
 }
 
@@ -364,6 +368,51 @@ fn readers(record: &Record, pens: &Pens<'_>, payload: &str) -> Option<Plot> {
     chart(&format!("readers-{}", slug(payload)), &title, note, &[x, y], &lines)
 }
 
+/// What a name costs beside others, as a ratio to beside none, with the target. Each row is a situation.
+fn beside(record: &Record) -> Option<Plot> {
+    /// Between the marks of two operations in one row.
+    const APART: f64 = 0.14;
+    let rows = rows_beside(record);
+    let operations = operations(record);
+    let bottom = rows.len().checked_sub(1)? as f64;
+    let mut lines = Vec::new();
+    for (at, operation) in operations.iter().copied().enumerate() {
+        let mut marked = Vec::new();
+        let mut worst: f64 = 1.0;
+        for (row, down) in rows.iter().zip(0..) {
+            let Some(line) = row.cells[at] else { continue };
+            let to_none = if line.others == Others::None { 1.0 } else { line.ratio.unwrap_or(f64::NAN) };
+            if to_none.is_finite() && to_none > 0.0 {
+                worst = worst.max(to_none);
+                let beside_it = ((operations.len() - 1) as f64 / 2.0 - at as f64) * APART;
+                marked.push((to_none.log10(), bottom - f64::from(down) + beside_it));
+            }
+        }
+        if !marked.is_empty() {
+            let pen = Pen { color: PEERS[at % PEERS.len()], width: 4, mark: at };
+            let note = format!("at most {} ×", ratio(worst));
+            lines.push(Line { name: operation, pen, points: Vec::new(), marked, note });
+        }
+    }
+    if lines.is_empty() {
+        return None;
+    }
+    let ratios: Vec<f64> =
+        lines.iter().flat_map(|line| line.marked.iter().map(|(x, _)| 10f64.powf(*x))).collect();
+    let x = Axis::decades("ratio to the same beside none", ratios.into_iter().chain([0.8, 1.5]), |of| {
+        format!("{} ×", ratio(of))
+    });
+    let labels = rows.iter().zip(0..).map(|(row, down)| (bottom - f64::from(down), row.called.clone()));
+    let y =
+        Axis { from: -0.6, to: bottom + 0.6, labels: labels.collect(), light: Vec::new(), name: "beside" };
+    let target = BESIDE.log10();
+    let points = vec![(target, y.from), (target, y.to)];
+    let pen = Pen { color: BARE, width: 3, mark: 0 };
+    lines.push(Line { name: "target", pen, points, marked: Vec::new(), note: "1.2 ×".to_owned() });
+    let note = "Further left is better; left of the dashed line the target is met. Medians, each to that of the same operation beside none.";
+    chart("beside", BESIDE_TITLE, note, &[x, y], &lines)
+}
+
 /// In the order in which the lines end.
 fn from_the_top(lines: &mut [Line<'_>]) {
     let end = |line: &Line<'_>| line.points.last().map_or(f64::MIN, |(_, y)| *y);
@@ -379,6 +428,7 @@ fn chart(stem: &str, title: &str, note: &str, [x, y]: &[Axis; 2], lines: &[Line<
         return None;
     }
     let title = visible(title);
+    let longest = y.labels.iter().map(|(_, label)| label.chars().count() as u32).max().unwrap_or(0);
     let height = (120 + ROW * lines.len() as u32).max(920);
     let svg = picture((WIDTH, height), |root| {
         root.draw(&Text::new(title.clone(), (24, 34), font(40, INK, HPos::Left).into_bold()))?;
@@ -386,7 +436,7 @@ fn chart(stem: &str, title: &str, note: &str, [x, y]: &[Axis; 2], lines: &[Line<
         let mut chart = ChartBuilder::on(&left)
             .margin_right(30)
             .x_label_area_size(100)
-            .y_label_area_size(170)
+            .y_label_area_size(170.max(60 + 17 * longest))
             .build_cartesian_2d(x.clone(), y.clone())?;
         chart
             .configure_mesh()
@@ -405,7 +455,9 @@ fn chart(stem: &str, title: &str, note: &str, [x, y]: &[Axis; 2], lines: &[Line<
         order.sort_by_key(|line| line.pen.width);
         for line in order {
             let place = |point: &(f64, f64)| chart.backend_coord(point);
-            draw_line(root, line.points.iter().map(place).collect(), line.pen)?;
+            if !line.points.is_empty() {
+                draw_line(root, line.points.iter().map(place).collect(), line.pen)?;
+            }
             for point in &line.marked {
                 draw_mark(root, place(point), line.pen)?;
             }

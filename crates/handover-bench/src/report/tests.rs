@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::figures::{FIGURES, QUICK, bytes, ratio, time, value};
 use super::*;
-use crate::record::{Figure, Kind, Machine, Subject, Target};
+use crate::record::{Beside, Figure, Kind, Machine, Others, Subject, Target, Together};
 
 const SUBJECTS: [(&str, Kind); 14] = [
     ("memcpy", Kind::Bare),
@@ -95,12 +95,40 @@ fn made_up() -> Record {
             })
             .collect(),
         figures,
+        beside: beside(),
+        together: Some(Together { processes: 200, beside: 100_000, failed: 3, nanoseconds: 29e6 }),
         targets: vec![
             target("read, version unchanged, any `T`", "≤ 3 ns", 2.3, true),
             target("publish S", "≤ 1.3 × bare flip", 1.2, true),
             target("hand-over S, reader asleep", "≤ 1.1 × bare futex", 1.25, false),
         ],
     }
+}
+
+/// What names cost beside others.
+fn beside() -> Vec<Beside> {
+    let mut lines = Vec::new();
+    for (row, (others, names)) in
+        [(Others::None, 0), (Others::Living, 1000), (Others::Living, 100_000), (Others::Dead, 100_000)]
+            .into_iter()
+            .enumerate()
+    {
+        for (at, operation) in ["open", "create"].into_iter().enumerate() {
+            let to_none = 1.0 + row as f64 * 0.07 + at as f64 * 0.01;
+            let median = 12_000.0 * (at + 1) as f64 * to_none;
+            lines.push(Beside {
+                others,
+                names,
+                operation: operation.to_owned(),
+                samples: 1000,
+                min: median * 0.9,
+                median,
+                p99: median * 1.5,
+                ratio: (row > 0).then_some(to_none),
+            });
+        }
+    }
+    lines
 }
 
 fn target(what: &str, target: &str, reached: f64, met: bool) -> Target {
@@ -115,7 +143,15 @@ fn target(what: &str, target: &str, reached: f64, met: bool) -> Target {
 }
 
 fn empty() -> Record {
-    Record { subjects: Vec::new(), figures: Vec::new(), targets: Vec::new(), quick: false, ..made_up() }
+    Record {
+        subjects: Vec::new(),
+        figures: Vec::new(),
+        beside: Vec::new(),
+        together: None,
+        targets: Vec::new(),
+        quick: false,
+        ..made_up()
+    }
 }
 
 struct Pages {
@@ -189,6 +225,36 @@ fn every_figure_of_the_record_is_in_both_texts() {
         });
         assert!(found, "Markdown lacks {figure:?}");
     }
+}
+
+#[test]
+fn what_names_cost_beside_others_is_in_both_texts_and_drawn_with_its_target() {
+    let Pages { html, markdown, plots } = pages(&made_up());
+    for line in beside() {
+        let called = match line.others {
+            Others::None => "none".to_owned(),
+            others => format!("{},000 {}", line.names / 1000, others.told()),
+        };
+        let (median, least, p99) = (time(line.median), time(line.min), time(line.p99));
+        let row = format!("<th scope=\"row\">{called}</th>");
+        let in_html = html.lines().find(|line| line.contains(&row)).unwrap();
+        assert!(in_html.contains(&format!("<b>{median}</b>")), "{in_html} lacks {line:?}");
+        assert!(in_html.contains(&format!("<small>{least} – {p99}</small>")), "{in_html} lacks {line:?}");
+        let in_text = markdown.lines().find(|line| line.starts_with(&format!("| {called} |"))).unwrap();
+        assert!(in_text.contains(&format!("**{median}**")), "{in_text} lacks {line:?}");
+        if let Some(to_none) = line.ratio {
+            assert!(in_text.contains(&format!("×&nbsp;{}", ratio(to_none))), "{in_text} lacks {line:?}");
+        }
+    }
+    let told = "200 processes opened one name at once beside 100,000 others: 3 failed";
+    assert!(html.contains(told) && markdown.contains(told));
+    let plot = plots.iter().find(|plot| plot.file == "beside.svg").unwrap();
+    assert!(
+        plot.description.contains("target: 1.2 ×") && plot.svg.contains("100,000 dead"),
+        "{}",
+        plot.description
+    );
+    assert!(!pages(&empty()).markdown.contains("beside others"));
 }
 
 #[test]
@@ -275,6 +341,9 @@ fn numbers_that_make_no_sense_do_no_harm() {
                 figure.bytes = 0;
             }
         }
+        for line in record.beside.iter_mut().step_by(3) {
+            (line.min, line.median, line.p99, line.ratio) = (strange, strange, strange, Some(strange));
+        }
         record.targets[0].reached = strange;
         let Pages { html, plots, .. } = pages(&record);
         assert!(!html.contains("NaN") && !html.contains("inf "));
@@ -298,7 +367,8 @@ fn plots_say_in_words_what_they_show() {
     for plot in pages(&made_up()).plots {
         let title = format!("<title id=\"plot-{0}-title\">", plot.file.trim_end_matches(".svg"));
         assert!(plot.svg.contains("role=\"img\"") && plot.svg.contains(&title));
-        assert!(plot.description.contains("handover: "), "{}", plot.title);
+        let told = if plot.file == "beside.svg" { "open: at most 1.21 ×" } else { "handover: " };
+        assert!(plot.description.contains(told), "{}: {}", plot.title, plot.description);
     }
 }
 

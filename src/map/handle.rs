@@ -27,15 +27,15 @@ use crate::terms::{Access, Rights, Subject};
 /// # // SAFETY: the example has one thread.
 /// # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };
 ///
-/// let producer = MemoryMappedFile::create_new("greeting", 4096)?;
+/// let producer = MemoryMappedFile::create_new("answer", 4096)?;
 /// producer.create_view_accessor(0, 0)?.write(0, 42u64)?;
 ///
 /// // In another process:
-/// let consumer = MemoryMappedFile::open_existing("greeting")?;
+/// let consumer = MemoryMappedFile::open_existing("answer")?;
 /// assert_eq!(consumer.create_view_accessor(0, 0)?.read::<u64>(0)?, 42);
 ///
 /// drop((producer, consumer));
-/// assert!(MemoryMappedFile::open_existing("greeting").is_err());
+/// assert!(MemoryMappedFile::open_existing("answer").is_err());
 /// # std::fs::remove_dir_all(dir)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -103,7 +103,7 @@ impl MemoryMappedFile {
     /// # std::fs::create_dir(&dir)?;
     ///
     /// # if cfg!(unix) {
-    /// let map = MapOptions::new().directory(&dir).create_new("state", 4096)?;
+    /// let map = MapOptions::new().directory(&dir).create_new("tidied", 4096)?;
     /// let view = map.create_view_accessor(0, 0)?;
     /// map.check_name()?;
     ///

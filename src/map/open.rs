@@ -88,10 +88,10 @@ impl MemoryMappedFile {
     /// # // SAFETY: the example has one thread.
     /// # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };
     ///
-    /// let producer = MemoryMappedFile::create_new("state", 4096)?;
-    /// assert_eq!(MemoryMappedFile::open_existing("state")?.capacity(), 4096);
+    /// let producer = MemoryMappedFile::create_new("settings", 4096)?;
+    /// assert_eq!(MemoryMappedFile::open_existing("settings")?.capacity(), 4096);
     /// drop(producer);
-    /// assert_eq!(MemoryMappedFile::open_existing("state").unwrap_err().kind(), ErrorKind::NotFound);
+    /// assert_eq!(MemoryMappedFile::open_existing("settings").unwrap_err().kind(), ErrorKind::NotFound);
     /// # std::fs::remove_dir_all(dir)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -156,8 +156,8 @@ impl MapOptions {
     /// # let path = dir.join("state.map");
     ///
     /// // On a file, and under a name as well.
-    /// let map = MapOptions::new().map_name("state").create_new(&path, 4096)?;
-    /// assert_eq!(MemoryMappedFile::open_existing("state")?.capacity(), 4096);
+    /// let map = MapOptions::new().map_name("counters").create_new(&path, 4096)?;
+    /// assert_eq!(MemoryMappedFile::open_existing("counters")?.capacity(), 4096);
     /// # drop(map);
     /// # std::fs::remove_dir_all(dir)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -229,8 +229,8 @@ impl MapOptions {
     /// # // SAFETY: the example has one thread.
     /// # unsafe { std::env::set_var("HANDOVER_DIR", &dir) };
     ///
-    /// let producer = MemoryMappedFile::create_new("state", 4096)?;
-    /// let reader = MapOptions::new().rights(Rights::READ).open_existing("state")?;
+    /// let producer = MemoryMappedFile::create_new("weather", 4096)?;
+    /// let reader = MapOptions::new().rights(Rights::READ).open_existing("weather")?;
     /// assert!(reader.create_view_accessor_with(0, 0, Access::Read).is_ok());
     /// assert!(reader.create_view_accessor(0, 0).is_err()); // it would write
     /// # drop((producer, reader));

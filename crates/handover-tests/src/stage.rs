@@ -207,6 +207,21 @@ pub fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("set a mode");
 }
 
+/// What tells whether somebody has touched a file, but for its bytes.
+#[cfg(unix)]
+pub fn attributes(metadata: &std::fs::Metadata) -> String {
+    use std::os::unix::fs::MetadataExt;
+    format!(
+        "{} {:o} {} {} {} {:?}",
+        metadata.ino(),
+        metadata.mode(),
+        metadata.uid(),
+        metadata.gid(),
+        metadata.nlink(),
+        metadata.modified().expect("a time"),
+    )
+}
+
 /// The entries of a directory, sorted; none where it does not exist. Without the place where a sweep stopped.
 pub fn files_in(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
@@ -228,18 +243,23 @@ impl std::fmt::Debug for Line {
     }
 }
 
+/// The lines that a process writes, read by a thread: so that a reader can wait for one for a limited time.
+pub fn lines_of(output: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines() {
+            let Ok(line) = line else { return };
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
 impl Line {
     fn new(input: impl Write + Send + 'static, output: impl std::io::Read + Send + 'static) -> Self {
-        let (sender, replies) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines() {
-                let Ok(line) = line else { return };
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { input: Box::new(input), replies }
+        Self { input: Box::new(input), replies: lines_of(output) }
     }
 
     fn send(&mut self, command: &Command) {

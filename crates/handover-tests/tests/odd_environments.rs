@@ -574,28 +574,27 @@ fn names_on(script: &str) {
     assert!(outside.is_empty(), "the names lay elsewhere: {outside:?}");
 }
 
+/// As [`names_on`], on a disk of this size that `mkfs` makes.
+fn names_on_a_disk(size: &str, mkfs: &str) {
+    names_on(&format!(
+        "truncate -s {size} SCRATCH/image; {mkfs} SCRATCH/image; \
+         mount -o loop SCRATCH/image \"$HANDOVER_DIR\"; chmod 1777 \"$HANDOVER_DIR\"",
+    ));
+}
+
 #[test]
 fn names_work_on_ext4() {
-    names_on(
-        "truncate -s 64M SCRATCH/image; mkfs.ext4 -q -F SCRATCH/image; \
-         mount -o loop SCRATCH/image \"$HANDOVER_DIR\"; chmod 1777 \"$HANDOVER_DIR\"",
-    );
+    names_on_a_disk("64M", "mkfs.ext4 -q -F");
 }
 
 #[test]
 fn names_work_on_btrfs() {
-    names_on(
-        "truncate -s 256M SCRATCH/image; mkfs.btrfs -q -f SCRATCH/image; \
-         mount -o loop SCRATCH/image \"$HANDOVER_DIR\"; chmod 1777 \"$HANDOVER_DIR\"",
-    );
+    names_on_a_disk("256M", "mkfs.btrfs -q -f");
 }
 
 #[test]
 fn names_work_on_xfs() {
-    names_on(
-        "truncate -s 512M SCRATCH/image; mkfs.xfs -q -f SCRATCH/image; \
-         mount -o loop SCRATCH/image \"$HANDOVER_DIR\"; chmod 1777 \"$HANDOVER_DIR\"",
-    );
+    names_on_a_disk("512M", "mkfs.xfs -q -f");
 }
 
 /// As in a container's root file system: the directories of names, and a leftover in one of them, come from

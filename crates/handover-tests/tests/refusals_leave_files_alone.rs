@@ -75,6 +75,22 @@ fn all_leave_the_file_alone(dir: &TempDir, options: &MapOptions, capacity: u64, 
     }
 }
 
+/// Makes every call, on an existing and on a missing file, with options that no file is needed to refuse.
+#[track_caller]
+fn all_find_it_invalid(dir: &TempDir, options: &MapOptions) {
+    let path = file_in(dir);
+    for (call, make) in ON_A_FILE {
+        std::fs::write(&path, OLD).unwrap();
+        assert_eq!(make(options, &path, MORE).unwrap_err().kind(), ErrorKind::InvalidArgument, "{call}");
+        assert_eq!(std::fs::read(&path).unwrap(), OLD, "{call}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    for (call, make) in ON_NO_FILE {
+        assert_eq!(make(options, &path, MORE).unwrap_err().kind(), ErrorKind::InvalidArgument, "{call}");
+        assert!(!path.exists(), "{call}");
+    }
+}
+
 #[test]
 fn a_name_that_is_in_use() {
     let dir = tempfile::tempdir().unwrap();
@@ -93,17 +109,7 @@ fn a_mode_that_no_name_of_the_scope_has() {
     // Nothing but the name itself refuses it.
     let dir = tempfile::tempdir().unwrap();
     let options = within(&dir).map_name(own_name("mode")).file_mode(0o644);
-    let path = file_in(&dir);
-    for (call, make) in ON_A_FILE {
-        std::fs::write(&path, OLD).unwrap();
-        assert_eq!(make(&options, &path, MORE).unwrap_err().kind(), ErrorKind::InvalidArgument, "{call}");
-        assert_eq!(std::fs::read(&path).unwrap(), OLD, "{call}");
-    }
-    std::fs::remove_file(&path).unwrap();
-    for (call, make) in ON_NO_FILE {
-        assert_eq!(make(&options, &path, MORE).unwrap_err().kind(), ErrorKind::InvalidArgument, "{call}");
-        assert!(!path.exists(), "{call}");
-    }
+    all_find_it_invalid(&dir, &options);
 }
 
 #[test]
@@ -136,17 +142,7 @@ fn a_capacity_that_no_file_can_have() {
 fn a_name_that_is_none_and_an_access_that_can_not_create() {
     let dir = tempfile::tempdir().unwrap();
     for options in [within(&dir).map_name(""), within(&dir).access(Access::Write)] {
-        let path = file_in(&dir);
-        for (call, make) in ON_A_FILE {
-            std::fs::write(&path, OLD).unwrap();
-            assert_eq!(make(&options, &path, MORE).unwrap_err().kind(), ErrorKind::InvalidArgument, "{call}");
-            assert_eq!(std::fs::read(&path).unwrap(), OLD, "{call}");
-        }
-        std::fs::remove_file(&path).unwrap();
-        for (call, make) in ON_NO_FILE {
-            assert_eq!(make(&options, &path, MORE).unwrap_err().kind(), ErrorKind::InvalidArgument, "{call}");
-            assert!(!path.exists(), "{call}");
-        }
+        all_find_it_invalid(&dir, &options);
     }
 }
 

@@ -34,15 +34,7 @@ fn picture(path: &Path) -> String {
     } else {
         String::new()
     };
-    format!(
-        "{} {:o} {} {} {} {:?} {inside}",
-        metadata.ino(),
-        metadata.mode(),
-        metadata.uid(),
-        metadata.gid(),
-        metadata.nlink(),
-        metadata.modified().expect("a time"),
-    )
+    format!("{} {inside}", handover_tests::attributes(&metadata))
 }
 
 /// A file with the bytes of a whole map.

@@ -10,10 +10,12 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
+use rustix::path::Arg;
 
 use super::inspect::FileId;
 use super::os;
@@ -134,6 +136,13 @@ fn mode_of(scope: Scope) -> u32 {
         Scope::User => 0o700,
         Scope::Global => 0o711,
     }
+}
+
+/// Opens a file, whatever it is: no link is followed, and a planted FIFO does not block.
+pub(super) fn open_any(directory: impl AsFd, path: impl Arg + Copy, write: bool) -> rustix::io::Result<File> {
+    let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    retry_on_intr(|| rustix::fs::openat(&directory, path, flags, Mode::empty())).map(File::from)
 }
 
 impl ScopeDir {
@@ -288,12 +297,19 @@ impl ScopeDir {
         }
     }
 
+    /// The whole path of a file in it.
+    pub(super) fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Whether this is a regular file of the user whose names these are.
+    pub(super) fn owns(&self, stat: &Stat) -> bool {
+        FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_uid == self.owner
+    }
+
     /// Opens a file of the directory, whatever it is.
     pub(super) fn open_file(&self, name: &str, write: bool) -> rustix::io::Result<File> {
-        let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
-        // NONBLOCK: a planted FIFO must not block.
-        let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        retry_on_intr(|| rustix::fs::openat(&self.file, name, flags, Mode::empty())).map(File::from)
+        open_any(&self.file, name, write)
     }
 
     /// Opens a file of the directory for writing too, where this user may, and says so.

@@ -9,10 +9,10 @@ use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{CWD, Mode, OFlags};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::fs::CWD;
+use rustix::io::Errno;
 
-use super::dirs::ScopeDir;
+use super::dirs::{ScopeDir, open_any};
 use super::file::set_inheritable;
 use super::fork;
 use super::inspect::FileId;
@@ -164,8 +164,6 @@ struct Holding {
     scope: Scope,
     owner: u32,
     file_name: String,
-    /// The whole path of the map's file.
-    path: PathBuf,
     /// Forks until it was made, if no child had its descriptors then.
     forks: Option<u32>,
     lost: AtomicBool,
@@ -182,7 +180,6 @@ impl NameHold {
             directory: dir.path().to_owned(),
             scope: dir.scope(),
             owner: dir.owner(),
-            path: dir.path().join(file_name),
             file_name: file_name.to_owned(),
             forks,
             lost: AtomicBool::new(false),
@@ -210,8 +207,8 @@ impl NameHold {
 
     /// The map's file under a description of its own, to be mapped.
     pub(super) fn open_map(&self, write: bool) -> io::Result<File> {
-        let Holding { path, files, .. } = &*self.0;
-        open_same(path, &files.map, files.id, write)
+        let files = &self.0.files;
+        open_same(&self.0.path(), &files.map, files.id, write)
     }
 
     /// The file for locks under a description of its own, for the locks of values.
@@ -272,8 +269,13 @@ impl Drop for NameHold {
 }
 
 impl Holding {
+    /// The whole path of the map's file.
+    fn path(&self) -> PathBuf {
+        self.directory.join(&self.file_name)
+    }
+
     fn is_lost(&self) -> bool {
-        match rustix::fs::lstat(&self.path) {
+        match rustix::fs::lstat(self.path()) {
             Ok(there) => FileId::from_stat(&there) != self.files.id,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
                 // This process may have another root by now, in which the path says nothing. The file still
@@ -324,7 +326,7 @@ impl Holding {
         if FileId::of(&self.files.map).ok() != Some(self.files.id) {
             return;
         }
-        unlink(&self.path, self.files.id);
+        unlink(&self.path(), self.files.id);
         if let ForLocks::Beside(file, token) = &self.files.for_locks
             && let Ok(id) = FileId::of(file)
         {
@@ -361,9 +363,7 @@ impl Holding {
 /// The file `same` under a description of its own: by its path, or, where that leads elsewhere by now, by its
 /// descriptor.
 fn open_same(path: &Path, same: &File, id: FileId, write: bool) -> io::Result<File> {
-    let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
-    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    match retry_on_intr(|| rustix::fs::openat(CWD, path, flags, Mode::empty())).map(File::from) {
+    match open_any(CWD, path, write) {
         Ok(file) if FileId::of(&file)? == id => Ok(file),
         Err(e @ (Errno::MFILE | Errno::NFILE)) => Err(e.into()),
         _ => os::reopen(same, write),

@@ -135,7 +135,7 @@ pub(super) fn look(dir: &ScopeDir, asked: &Asked<'_>) -> Result<Looked> {
     // Only from here on nobody can take the name from this file. By its whole path: the directory may have
     // gone to another place.
     let may_join = || {
-        let leads_here = files.id.is_at(&dir.path().join(&asked.file_name));
+        let leads_here = files.id.is_at(&dir.path_of(&asked.file_name));
         if !leads_here.map_err(|e| asked.failed("look at", e))?
             && !steps::is_faulty(Fault::JoinsWithoutLooking)
         {
@@ -172,7 +172,7 @@ fn stuck(dir: &ScopeDir, asked: &Asked<'_>, stat: &Stat, e: io::Error) -> Result
     if asked.disposition == Disposition::OpenExisting || !dir.is_own() {
         return Ok(Looked::Absent);
     }
-    let path = dir.path().join(&asked.file_name);
+    let path = dir.path_of(&asked.file_name);
     Err(Error::denied(
         asked.subject(),
         format!(
@@ -201,7 +201,7 @@ pub(super) fn open_for_locks(dir: &ScopeDir, token: u64, writes: bool) -> io::Re
         Err(e) => return Err(e.into()),
     };
     let stat = rustix::fs::fstat(&file)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_uid != dir.owner() {
+    if !dir.owns(&stat) {
         let what = format!("'{}' is {}", token.file_name(), describe(&stat));
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
     }
@@ -245,7 +245,7 @@ pub(super) fn condemn_without_lock_file(
 
 fn read_record(dir: &ScopeDir, asked: &Asked<'_>, map: &File, stat: &Stat) -> Result<Record> {
     let found = Record::read(map, stat.st_size as u64).map_err(|e| asked.failed("read", e))?;
-    let path = || dir.path().join(&asked.file_name).display().to_string();
+    let path = || dir.path_of(&asked.file_name).display().to_string();
     let wrong = |reason| Err(Error::wrong_kind(asked.subject(), reason));
     let record = match found {
         Found::Record(record) => record,
@@ -305,7 +305,7 @@ fn cannot_open(dir: &ScopeDir, asked: &Asked<'_>, e: Errno) -> Error {
 }
 
 fn check_kind_and_owner(dir: &ScopeDir, asked: &Asked<'_>, stat: &Stat) -> Result<()> {
-    let path = || dir.path().join(&asked.file_name);
+    let path = || dir.path_of(&asked.file_name);
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         let reason = format!("'{}' is {}; remove it", path().display(), describe(stat));
         return Err(Error::wrong_kind(asked.subject(), reason));

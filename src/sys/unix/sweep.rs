@@ -8,7 +8,7 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::dirs::{ScopeDir, permissions};
@@ -110,10 +110,6 @@ pub(super) fn all(dir: &ScopeDir) -> Result<Vec<String>> {
     Ok(removed)
 }
 
-fn is_own_file(dir: &ScopeDir, stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_uid == dir.owner()
-}
-
 /// Removes a file that nobody holds, and says whose it was. Leaves alone what can't be inspected, what is no
 /// file of a name, and what is not the owner's.
 fn remove_leftover(dir: &ScopeDir, name: &str) -> Option<String> {
@@ -126,7 +122,7 @@ fn remove_leftover(dir: &ScopeDir, name: &str) -> Option<String> {
 fn remove_map(dir: &ScopeDir, name: &str) -> Option<String> {
     let map = dir.open_file(name, true).ok()?;
     let stat = rustix::fs::fstat(&map).ok()?;
-    if !is_own_file(dir, &stat) {
+    if !dir.owns(&stat) {
         return None;
     }
     let mut files = NameFiles { map, id: FileId::from_stat(&stat), writes: true, for_locks: ForLocks::Map };
@@ -166,7 +162,7 @@ fn remove_without_lock_file(dir: &ScopeDir, name: &str, files: &NameFiles, size:
 /// Removes a file for locks whose map has gone, or both.
 fn remove_lock_file(dir: &ScopeDir, name: &str, token: Token) -> Option<String> {
     let file = dir.open_file(name, true).ok()?;
-    if !is_own_file(dir, &rustix::fs::fstat(&file).ok()?) || !lock::claim(&file).ok()? {
+    if !dir.owns(&rustix::fs::fstat(&file).ok()?) || !lock::claim(&file).ok()? {
         return None;
     }
     // From here on nobody can join a map of this token, and none can appear: its creator would have the lock.
@@ -205,7 +201,7 @@ fn map_of(dir: &ScopeDir, lock_file: &File, token: Token) -> std::io::Result<Opt
     };
     let stat = rustix::fs::fstat(&map)?;
     match Record::read(&map, stat.st_size as u64)? {
-        Found::Record(record) if record.token == token.0 && is_own_file(dir, &stat) => {
+        Found::Record(record) if record.token == token.0 && dir.owns(&stat) => {
             Ok(Some((file_name.to_owned(), record.name, map)))
         }
         _ => Ok(None),

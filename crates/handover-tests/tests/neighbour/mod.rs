@@ -2,10 +2,10 @@
 //! (`src/bin/neighbour.rs`), actors that another program starts, and names as the design lays them out.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command as Program, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 
 use handover_tests::{Command, Failure, HANG, Obey, Outcome, Reply, Stage, Start, is_root, set_mode};
 use serde::de::DeserializeOwned;
@@ -90,16 +90,7 @@ impl Talk {
         program.env("HANDOVER_DIR", base).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = program.start().expect("start a process");
         let output = child.stdout.take().expect("was piped");
-        let (sender, replies) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines() {
-                let Ok(line) = line else { return };
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { input: child.stdin.take(), child, replies }
+        Self { input: child.stdin.take(), child, replies: handover_tests::lines_of(output) }
     }
 
     fn say(&mut self, line: &str) {
@@ -269,7 +260,6 @@ pub(crate) fn copy_of_actor(mode: u32) -> (TempDir, PathBuf) {
 /// Everything about a file or directory that an operation could change, but for times of reading.
 pub(crate) fn picture(path: &Path) -> String {
     use std::hash::{Hash, Hasher};
-    use std::os::unix::fs::MetadataExt;
     let metadata = path.symlink_metadata().expect("it stands there");
     let inside = if metadata.is_file() {
         let bytes = std::fs::read(path).expect("read it");
@@ -284,15 +274,7 @@ pub(crate) fn picture(path: &Path) -> String {
     } else {
         String::new()
     };
-    format!(
-        "{} {:o} {} {} {} {:?} {inside}",
-        metadata.ino(),
-        metadata.mode(),
-        metadata.uid(),
-        metadata.gid(),
-        metadata.nlink(),
-        metadata.modified().expect("a time"),
-    )
+    format!("{} {inside}", handover_tests::attributes(&metadata))
 }
 
 /// Says that a test of a file system was skipped where the system lacks it.
